@@ -1,0 +1,38 @@
+// Worker pool: fork-join over small numbered tasks.
+//
+// The calling thread takes part as worker 0. Tasks are taken from one counter, so a descheduled
+// worker delays nobody but itself; which worker runs a task never changes what the task computes.
+// Inside a step (hd_pool_begin .. hd_pool_end) workers spin between runs, but boundedly: after
+// about 100 us without work they yield, then sleep on a futex. Outside a step they sleep at once.
+//
+// Threads: one caller at a time (the scheduler, or the loader while it packs). Functions run by the
+// pool must not call hd_pool_run.
+#ifndef HADAL_KERNELS_BASE_POOL_H
+#define HADAL_KERNELS_BASE_POOL_H
+
+#include "kernels/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct hd_pool hd_pool;
+typedef void (*hd_pool_fn)(void *ctx, int task, int worker); // worker in [0, hd_pool_size)
+
+hd_status hd_pool_create(int n_threads, hd_pool **out,
+                         hd_err *err); // n_threads includes the caller
+void hd_pool_destroy(hd_pool *p);      // NULL is legal
+int hd_pool_size(const hd_pool *p);    // NULL gives 1
+
+// Runs fn for every task in [0, n_tasks) and returns when all are done; everything tasks wrote is
+// visible to the caller. With p NULL, one thread or one task, runs in place.
+void hd_pool_run(hd_pool *p, hd_pool_fn fn, void *ctx, int n_tasks);
+
+void hd_pool_begin(hd_pool *p);
+void hd_pool_end(hd_pool *p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
