@@ -1,0 +1,59 @@
+// A set of named tensors on disk: safetensors (single or sharded) or GGUF (single or split).
+//
+// Opening maps the files, parses headers only and checks offsets, sizes, overlaps and dtype x shape
+// against the limits of each reader. Lookup is by hash. Immutable afterwards: any thread. Data may
+// be unaligned; copy or use unaligned loads.
+#ifndef HADAL_MODELS_WEIGHTS_SOURCE_H
+#define HADAL_MODELS_WEIGHTS_SOURCE_H
+
+#include "kernels/base/buf.h"
+#include "kernels/base/status.h"
+#include "kernels/dtype.h"
+#include "models/weights/gguf.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { HD_SOURCE_MAX_RANK = 8 };
+
+typedef struct hd_source_tensor {
+    hd_slice name; // borrowed from the source
+    hd_dtype dtype;
+    int32_t rank; // 0: scalar
+    uint64_t
+        shape[HD_SOURCE_MAX_RANK]; // outermost first, as PyTorch prints it (GGUF's ne reversed)
+    const void *data;
+    uint64_t bytes;
+    int32_t file; // index of the shard
+} hd_source_tensor;
+
+typedef struct hd_source hd_source;
+
+// dir holds model.safetensors, or model.safetensors.index.json with its shards.
+hd_status hd_source_open_safetensors(const char *dir, hd_source **out, hd_err *err);
+// Borrows g, which must outlive the source.
+hd_status hd_source_open_gguf(const hd_gguf *g, hd_source **out, hd_err *err);
+// One safetensors file in memory (fuzzing, tests).
+hd_status hd_source_open_safetensors_mem(hd_slice bytes, hd_source **out, hd_err *err);
+void hd_source_close(hd_source *s);
+
+size_t hd_source_count(const hd_source *s);
+const hd_source_tensor *hd_source_at(const hd_source *s, size_t i);        // in file order
+const hd_source_tensor *hd_source_find(const hd_source *s, hd_slice name); // NULL when absent
+uint64_t hd_source_bytes(const hd_source *s);                              // sum of tensor payloads
+int32_t hd_source_files(const hd_source *s);
+const char *hd_source_file_name(const hd_source *s, int32_t file);
+
+// Page-cache hints for one tensor: will be read soon; has been consumed.
+void hd_source_want(const hd_source *s, const hd_source_tensor *t);
+void hd_source_drop(const hd_source *s, const hd_source_tensor *t);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,1 @@
+target_sources(hadal_models PRIVATE)

@@ -1,0 +1,1 @@
+target_sources(hadal_server PRIVATE)
