@@ -40,7 +40,7 @@ const char *hd_test_shared(const char *relative)
     static char path[8][512];
     static int next;
     char *p = path[next++ % 8];
-    const char *root = getenv("HADAL_SHARED");
+    const char *root = getenv("HD_SHARED");
     snprintf(p, sizeof(path[0]), "%s/data/%s", root ? root : "../shared", relative);
     if (access(p, R_OK) != 0) {
         char why[600];
