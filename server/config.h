@@ -41,6 +41,7 @@ typedef struct hd_config {
     const char *model, *device, *chat_template, *served_name;
     int64_t threads, max_context, max_seqs, max_step_tokens, max_queue, memory_bytes, stall_seconds;
     const char *weights, *kv, *cpu; // names of types; levels mask
+    const char *plugin_dir;
     bool deterministic;
     // server
     const char *host;
