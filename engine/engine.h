@@ -34,10 +34,14 @@ typedef enum hd_load_phase {
     HD_LOAD_DONE
 } hd_load_phase;
 
+// AUTO binds when the threads are as many as the processors we may use and no quota cuts them.
+typedef enum hd_bind_mode { HD_BIND_AUTO, HD_BIND_ON, HD_BIND_OFF } hd_bind_mode;
+
 typedef struct hd_engine_cfg { // hd_engine_cfg_init gives the defaults
     const char *model;         // folder or GGUF file
     const char *device;        // "auto", "cpu"
     int threads;               // 0: what the machine allows (hd_cpu_budget)
+    hd_bind_mode bind;         // bind threads to processors
     uint32_t cpu_features;     // allowed HD_CPU_* bits
     hd_dtype weights;          // HD_DTYPE_NONE: as in the file
     hd_dtype kv;               // HD_F32, HD_F16, HD_BF16

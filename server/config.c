@@ -335,6 +335,7 @@ hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err)
     out->model = c->model;
     out->device = c->device;
     out->threads = (int)c->threads;
+    out->bind = (hd_bind_mode)c->bind;
     out->max_context = (int32_t)c->max_context;
     if (c->max_seqs) out->max_seqs = (int32_t)c->max_seqs;
     if (c->max_step_tokens) out->max_step_tokens = (int32_t)c->max_step_tokens;

@@ -43,6 +43,7 @@ typedef struct hd_config {
     const char *weights, *kv, *cpu; // names of types; levels mask
     const char *plugin_dir;
     bool deterministic;
+    int64_t bind; // hd_bind_mode
     // server
     const char *host;
     int64_t port, max_connections, max_body_bytes, max_header_bytes, max_headers;

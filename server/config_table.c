@@ -20,6 +20,8 @@ const hd_opt hd_opts[] = {
      "auto, cpu or cuda:N"},
     {"threads", "HADAL_THREADS", HD_OPT_INT, AT(threads), 0, 1024, "0", NULL, ENGINE, "N",
      "worker threads; 0: cores allowed by affinity and cgroup quota"},
+    {"bind", "HADAL_BIND", HD_OPT_ENUM, AT(bind), 0, 0, "auto", "auto|on|off", ENGINE, "MODE",
+     "bind each thread to a processor; auto: when they are as many as we may use"},
     {"cpu", "HADAL_CPU_MASK", HD_OPT_STR, AT(cpu), 0, 0, "all", NULL, ENGINE, "LEVELS",
      "instruction sets to allow, e.g. ref, avx2, avx512,avx512vnni"},
     {"weights", "HADAL_WEIGHTS", HD_OPT_STR, AT(weights), 0, 0, "keep", NULL, ENGINE, "TYPE",

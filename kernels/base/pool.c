@@ -1,4 +1,4 @@
-// The worker pool. It does not bind threads to processors, split work by cost or nest.
+// The worker pool. It does not split work by cost or nest.
 //
 // One run is one epoch. Its tasks are claimed from `ticket`:
 //
@@ -317,4 +317,23 @@ void hd_pool_destroy(hd_pool *p)
 int hd_pool_size(const hd_pool *p)
 {
     return p ? p->n_threads : 1;
+}
+
+// ---- binding -------------------------------------------------------------------------------
+
+bool hd_pool_bind(hd_pool *p)
+{
+    cpu_set_t allowed, one;
+    int cpu = -1, n = hd_pool_size(p);
+    if (!p || sched_getaffinity(0, sizeof(allowed), &allowed) != 0 || CPU_COUNT(&allowed) < n)
+        return false;
+    for (int i = 0; i < n; i++) {
+        while (!CPU_ISSET(++cpu, &allowed)) {
+        }
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        pthread_t thread = i == 0 ? pthread_self() : p->workers[i].thread;
+        if (pthread_setaffinity_np(thread, sizeof(one), &one) != 0) return false;
+    }
+    return true;
 }

@@ -12,6 +12,8 @@
 
 #include "kernels/base/status.h"
 
+#include <stdbool.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -30,6 +32,13 @@ void hd_pool_run(hd_pool *p, hd_pool_fn fn, void *ctx, int n_tasks);
 
 void hd_pool_begin(hd_pool *p);
 void hd_pool_end(hd_pool *p);
+
+// Binds the calling thread and each worker to a processor of its own, in the order of the calling
+// thread's affinity mask. For whoever owns all of those processors: some schedulers pack
+// short-lived work onto one of them, and then two threads are no faster than one. False (and
+// nothing changed) when there are fewer allowed processors than threads. Call it from the thread
+// that leads the runs.
+bool hd_pool_bind(hd_pool *p);
 
 #ifdef __cplusplus
 }

@@ -381,6 +381,51 @@ static void create_out_of_threads(void)
 #endif
 }
 
+// ---- binding -------------------------------------------------------------------------------
+
+typedef struct meeting {
+    atomic_int here; // tasks that have begun; each waits for the other, so both threads take one
+    int cpu[2];      // by worker
+} meeting;
+
+static void meet(void *ctx, int task, int worker)
+{
+    (void)task;
+    meeting *m = ctx;
+    m->cpu[worker] = sched_getcpu();
+    atomic_fetch_add(&m->here, 1);
+    while (atomic_load(&m->here) < 2)
+        sched_yield();
+}
+
+static void bound_threads_have_a_processor_each(void)
+{
+    cpu_set_t allowed;
+    hd_pool *p;
+    meeting m = {.cpu = {-1, -1}};
+    EXPECT_INT(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    if (CPU_COUNT(&allowed) < 2) hd_test_skip("needs two processors");
+    EXPECT_INT(hd_pool_create(2, &p, NULL), HD_OK);
+    EXPECT(hd_pool_bind(p));
+    hd_pool_run(p, meet, &m, 2);
+    EXPECT(m.cpu[0] >= 0 && m.cpu[1] >= 0);
+    EXPECT(m.cpu[0] != m.cpu[1]);
+    hd_pool_destroy(p);
+}
+
+static void more_threads_than_processors_are_not_bound(void)
+{
+    cpu_set_t before, after;
+    hd_pool *p;
+    EXPECT_INT(sched_getaffinity(0, sizeof(before), &before), 0);
+    EXPECT_INT(hd_pool_create(CPU_COUNT(&before) + 1, &p, NULL), HD_OK);
+    EXPECT(!hd_pool_bind(p));
+    EXPECT_INT(sched_getaffinity(0, sizeof(after), &after), 0);
+    EXPECT(CPU_EQUAL(&before, &after));
+    EXPECT(!hd_pool_bind(NULL));
+    hd_pool_destroy(p);
+}
+
 HD_TEST_MAIN("pool", {"in_place", in_place}, {"bad_sizes", bad_sizes},
              {"threads_come_and_go", threads_come_and_go}, {"all_sizes", all_sizes},
              {"late_workers", late_workers}, {"wakes_everybody", wakes_everybody},
@@ -388,4 +433,7 @@ HD_TEST_MAIN("pool", {"in_place", in_place}, {"bad_sizes", bad_sizes},
              {"destroy_any_time", destroy_any_time}, {"two_pools", two_pools},
              {"runs_without_heap", runs_without_heap},
              {"create_out_of_memory", create_out_of_memory},
-             {"create_out_of_threads", create_out_of_threads}, )
+             {"create_out_of_threads", create_out_of_threads},
+             {"bound_threads_have_a_processor_each", bound_threads_have_a_processor_each},
+             {"more_threads_than_processors_are_not_bound",
+              more_threads_than_processors_are_not_bound})
