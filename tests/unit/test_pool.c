@@ -383,15 +383,15 @@ static void create_out_of_threads(void)
 
 // ---- binding -------------------------------------------------------------------------------
 
-typedef struct meeting {
+typedef struct seen_cpus {
     atomic_int here; // tasks that have begun; each waits for the other, so both threads take one
     int cpu[2];      // by worker
-} meeting;
+} seen_cpus;
 
-static void meet(void *ctx, int task, int worker)
+static void meet_and_note(void *ctx, int task, int worker)
 {
     (void)task;
-    meeting *m = ctx;
+    seen_cpus *m = ctx;
     m->cpu[worker] = sched_getcpu();
     atomic_fetch_add(&m->here, 1);
     while (atomic_load(&m->here) < 2)
@@ -402,12 +402,12 @@ static void bound_threads_have_a_processor_each(void)
 {
     cpu_set_t allowed;
     hd_pool *p;
-    meeting m = {.cpu = {-1, -1}};
+    seen_cpus m = {.cpu = {-1, -1}};
     EXPECT_INT(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
     if (CPU_COUNT(&allowed) < 2) hd_test_skip("needs two processors");
     EXPECT_INT(hd_pool_create(2, &p, NULL), HD_OK);
     EXPECT(hd_pool_bind(p));
-    hd_pool_run(p, meet, &m, 2);
+    hd_pool_run(p, meet_and_note, &m, 2);
     EXPECT(m.cpu[0] >= 0 && m.cpu[1] >= 0);
     EXPECT(m.cpu[0] != m.cpu[1]);
     hd_pool_destroy(p);
