@@ -194,6 +194,9 @@ struct hd_backend_ops { // abi and size are checked at load; a plugin exports on
     const hd_ops_lora *lora;
 };
 
+// The only symbol of a plugin: its table, or NULL when this build of it offers no device.
+typedef const hd_backend_ops *hd_plugin_ops_fn(void);
+
 // Opens cfg->device. "auto": the first usable plugin, else cpu (logged once with the reason); an
 // explicit device that cannot be opened is an error.
 hd_status hd_backend_open(const hd_device_cfg *cfg, hd_backend **out, hd_err *err);

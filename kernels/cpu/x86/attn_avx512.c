@@ -1,0 +1,12 @@
+// Weighted sums of values with AVX-512.
+#include "kernels/cpu/x86/fvec_avx512.h"
+#include "kernels/cpu/x86/x86.h"
+
+enum { ACCS = 16 }; // accumulators of a tile
+
+#include "kernels/cpu/x86/attn_tmpl.c"
+
+void hd_fill_avx512_attn(hd_cpu_fns *f)
+{
+    fill_values(f);
+}

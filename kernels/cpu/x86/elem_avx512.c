@@ -1,0 +1,12 @@
+// Row-wise kernels with AVX-512.
+#include "kernels/cpu/x86/fvec_avx512.h"
+#include "kernels/cpu/x86/x86.h"
+
+static void fill_rows(hd_cpu_fns *f); // the template's only entry
+
+#include "kernels/cpu/x86/elem_tmpl.c"
+
+void hd_fill_avx512_elem(hd_cpu_fns *f)
+{
+    fill_rows(f);
+}
