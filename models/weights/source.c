@@ -1,0 +1,208 @@
+// The part of a tensor source that does not depend on the file format: lookups, page-cache hints,
+// the files, names in messages. The readers fill it: safetensors.c and gguf.c.
+//
+// A file that is cut or rewritten while it is mapped ends the process on access (SIGBUS); model
+// folders are expected to stay as they are.
+#include "models/weights/source.h"
+
+#include "models/weights/source_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- files ---------------------------------------------------------------------------------
+
+hd_status hd_weight_file_open(hd_weight_file *f, const char *path, hd_err *err)
+{
+    *f = (hd_weight_file){0};
+    HD_TRY(hd_filemap_open(path, &f->map, err));
+    f->name = hd_strdup(hd_path_base(path));
+    if (!f->name) {
+        hd_weight_file_close(f);
+        return HD_FAIL(err, HD_E_NOMEM, "%s: no memory to open it", path);
+    }
+    f->p = f->map.data;
+    f->n = f->map.size;
+    return HD_OK;
+}
+
+hd_status hd_weight_file_mem(hd_weight_file *f, hd_slice bytes, hd_err *err)
+{
+    *f = (hd_weight_file){.p = (const uint8_t *)bytes.p, .n = bytes.n};
+    f->name = hd_strdup("memory");
+    HD_CHECK(f->name, err, HD_E_NOMEM, "no memory to read %zu bytes", bytes.n);
+    return HD_OK;
+}
+
+void hd_weight_file_close(hd_weight_file *f)
+{
+    hd_filemap_close(&f->map);
+    hd_free(f->name);
+    *f = (hd_weight_file){0};
+}
+
+// ---- filling -------------------------------------------------------------------------------
+
+hd_status hd_source_push(hd_source *s, const hd_source_tensor *t, hd_err *err)
+{
+    if (s->n == s->cap) {
+        size_t cap = s->cap ? 2 * s->cap : 64;
+        hd_source_tensor *more = hd_reallocarray(s->t, cap, sizeof(*more));
+        HD_CHECK(more, err, HD_E_NOMEM, "no memory for %zu tensors", cap);
+        s->t = more;
+        s->cap = cap;
+    }
+    s->t[s->n++] = *t;
+    return HD_OK;
+}
+
+// An empty tensor sorts in front of the one that begins where it stands.
+static int by_address(const void *a, const void *b)
+{
+    const hd_source_tensor *x = a, *y = b;
+    uintptr_t p = (uintptr_t)x->data, q = (uintptr_t)y->data;
+    if (p != q) return p < q ? -1 : 1;
+    return (x->bytes > y->bytes) - (x->bytes < y->bytes);
+}
+
+void hd_source_sort(hd_source *s, size_t from)
+{
+    if (s->n > from) qsort(s->t + from, s->n - from, sizeof(*s->t), by_address);
+}
+
+hd_status hd_source_names(const hd_source *s, size_t from, hd_map *map, hd_err *err)
+{
+    HD_CHECK(hd_map_reserve(map, (uint32_t)(map->count + s->n - from)), err, HD_E_NOMEM,
+             "no memory for the names of %zu tensors", s->n);
+    for (size_t i = from; i < s->n; i++) {
+        hd_map_put_result r = hd_map_put(map, s->t[i].name, (uint32_t)i);
+        HD_CHECK(r != HD_MAP_NOMEM, err, HD_E_NOMEM, "no memory for the names of tensors");
+        HD_CHECK(r != HD_MAP_EXISTS, err, HD_E_CORRUPT,
+                 "tensor '%s': found twice, expected every name once", hd_show(s->t[i].name).text);
+    }
+    return HD_OK;
+}
+
+hd_status hd_source_seal(hd_source *s, hd_err *err)
+{
+    s->bytes = 0;
+    for (size_t i = 0; i < s->n; i++)
+        s->bytes += s->t[i].bytes; // at most the sum of the files, so it cannot overflow
+    return hd_source_names(s, 0, &s->by_name, err);
+}
+
+void hd_source_fini(hd_source *s)
+{
+    for (int32_t i = 0; i < s->n_files; i++)
+        hd_weight_file_close(&s->file[i]);
+    hd_free(s->file);
+    hd_free(s->t);
+    hd_map_fini(&s->by_name);
+    hd_arena_fini(&s->texts);
+    *s = (hd_source){0};
+}
+
+bool hd_shape_bytes(const uint64_t *shape, int32_t rank, uint64_t bytes, uint64_t *out)
+{
+    for (int32_t i = 0; i < rank; i++)
+        if (__builtin_mul_overflow(bytes, shape[i], &bytes)) return false;
+    *out = bytes;
+    return true;
+}
+
+// ---- messages ------------------------------------------------------------------------------
+
+hd_shown hd_show(hd_slice text)
+{
+    enum { DOTS = sizeof("...") };
+    hd_shown out = {""};
+    size_t at = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        bool plain = c >= ' ' && c < 0x7F && c != '\\';
+        size_t room = sizeof(out.text) - at - DOTS; // behind it stands "..." at most
+        if (room < sizeof("\\xff")) {
+            snprintf(out.text + at, DOTS, "...");
+            break;
+        }
+        at += (size_t)snprintf(out.text + at, room, plain ? "%c" : "\\x%02x", c);
+    }
+    return out;
+}
+
+hd_shown hd_show_shape(const uint64_t *shape, int32_t rank)
+{
+    char text[24 * HD_SOURCE_MAX_RANK];
+    size_t at = 0;
+    text[0] = '\0';
+    for (int32_t i = 0; i < rank; i++)
+        at +=
+            (size_t)snprintf(text + at, sizeof(text) - at, "%s%" PRIu64, i ? ", " : "[", shape[i]);
+    hd_shown out = {"[]"};
+    if (rank == 0) return out;
+    out = hd_show(hd_slice_of(text, at));
+    size_t n = strlen(out.text);
+    if (n + 1 < sizeof(out.text)) snprintf(out.text + n, sizeof(out.text) - n, "]");
+    return out;
+}
+
+// ---- reading -------------------------------------------------------------------------------
+
+void hd_source_close(hd_source *s)
+{
+    if (!s) return;
+    if (!s->borrowed) hd_source_fini(s);
+    hd_free(s);
+}
+
+size_t hd_source_count(const hd_source *s)
+{
+    return s->n;
+}
+
+const hd_source_tensor *hd_source_at(const hd_source *s, size_t i)
+{
+    HD_ASSERT(i < s->n);
+    return &s->t[i];
+}
+
+const hd_source_tensor *hd_source_find(const hd_source *s, hd_slice name)
+{
+    uint32_t i;
+    return hd_map_get(&s->by_name, name, &i) ? &s->t[i] : NULL;
+}
+
+uint64_t hd_source_bytes(const hd_source *s)
+{
+    return s->bytes;
+}
+
+int32_t hd_source_files(const hd_source *s)
+{
+    return s->n_files;
+}
+
+const char *hd_source_file_name(const hd_source *s, int32_t file)
+{
+    HD_ASSERT(file >= 0 && file < s->n_files);
+    return s->file[file].name;
+}
+
+static size_t offset_of(const hd_weight_file *f, const hd_source_tensor *t)
+{
+    return (size_t)((const uint8_t *)t->data - f->p);
+}
+
+void hd_source_want(const hd_source *s, const hd_source_tensor *t)
+{
+    const hd_weight_file *f = &s->file[t->file];
+    if (f->map.data) hd_filemap_want(&f->map, offset_of(f, t), (size_t)t->bytes);
+}
+
+void hd_source_drop(const hd_source *s, const hd_source_tensor *t)
+{
+    const hd_weight_file *f = &s->file[t->file];
+    if (f->map.data) hd_filemap_drop(&f->map, offset_of(f, t), (size_t)t->bytes);
+}
