@@ -37,6 +37,11 @@ typedef struct hd_step { // everything one forward pass may touch
     hd_tensor logits; // out [n_out, vocab] F32
 } hd_step;
 
+enum { // bits of hd_arch.needs: families of hd_backend_ops that may be absent
+    HD_NEEDS_DSA = 1,
+    HD_NEEDS_V4 = 2
+};
+
 typedef struct hd_arch {
     const char *name;            // "llama"
     const char *const *hf_names; // config.json "architectures" it serves, NULL-terminated

@@ -1,1 +1,5 @@
-target_sources(hadal_models PRIVATE)
+# Configuration, forward passes, binding.
+target_sources(hadal_models PRIVATE
+    arch_list.c blocks.c config.c config_gguf.c config_json.c model.c rope.c
+    arch/dense.c arch/llama.c arch/qwen2.c arch/qwen3.c
+    weights/binder.c weights/policy.c)
