@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Writes models/tokenizer/unicode_tables.c: one byte of character classes per code point.
+
+The classes L, M, N, P, S and white space are read out of the regular-expression engine of the
+Python package "tokenizers", because that engine is what reference ids are made with. The committed
+file was made with tokenizers 0.23.3, whose engine knows Unicode 16.0.0: its 292,531 assigned code
+points are that version's count, and main() refuses any other. The class of deepseek-llm's letters
+is the fixed list of its own pattern.
+
+NFC marks characters that canonical composition may change when they stand alone, per the package's
+normalizer or Python's unicodedata. Marks (M) need no such bit, as they always may; on them it means
+that the package's normalizer, which has the tables of Unicode 9, does not know them.
+
+Usage: make_unicode_tables.py > models/tokenizer/unicode_tables.c   (then clang-format -i)
+"""
+import sys
+import unicodedata
+
+import tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
+
+L, M, N, P, S, SPACE, LLM, NFC = (1 << i for i in range(8))
+BLOCK = 128
+LIMIT = 0x32400  # behind it: only variation selectors U+E0100..U+E01EF (M), known to the header
+ASSIGNED_IN_16 = 292_531
+
+# Letters of deepseek-llm's second pattern, as hexadecimal ranges.
+LLM_LETTERS = """
+0041-005A 0061-007A 00B5 00C0-00D6 00D8-00F6 00F8-01BA 01BC-01BF 01C4-0293 0295-02AF 0370-0373 0376
+0377 037B-037D 037F 0386 0388-038A 038C 038E-03A1 03A3-03F5 03F7-0481 048A-052F 0531-0556 10A0-10C5
+13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45
+1F48-1F4D 1F50-1F57 1F59 1F5B 1F5D 1F5F-1F7D 1F80-1FB4 1FB6-1FBC 1FBE 1FC2-1FC4 1FC6-1FCC 1FD0-1FD3
+1FD6-1FDB 1FE0-1FEC 1FF2-1FF4 1FF6-1FFC 2102 2107 210A-2113 2115 2119-211D 2124 2126 2128 212A-212D
+212F-2134 2139 213C-213F 2145-2149 214E 2183 2184 2C00-2C7B 2C7E-2CE4 2CEB-2CEE 2CF2 2CF3 A640-A66D
+A680-A69B A722-A76F A771-A787 A78B-A78E AB70-ABBF FB00-FB06 FB13-FB17 FF21-FF3A FF41-FF5A
+10400-1044F 104B0-104D3 104D8-104FB 10C80-10CB2 10CC0-10CF2 118A0-118DF 1E900-1E943
+"""
+
+ALL = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+TEXT = "".join(map(chr, ALL))
+
+
+def matching(pattern):
+    """Code points that the reference's engine matches with pattern."""
+    split = pre_tokenizers.Split(Regex(pattern), "removed")
+    left = set()
+    for _, (a, b) in split.pre_tokenize_str(TEXT):
+        left.update(ALL[a:b])
+    return set(ALL) - left
+
+
+def llm_letters():
+    for item in LLM_LETTERS.split():
+        first, _, last = item.partition("-")
+        yield from range(int(first, 16), int(last or first, 16) + 1)
+
+
+def changed_by_nfc():
+    nfc = normalizers.NFC()
+    for c in ALL:
+        if c < 0xA0 or 0xAC00 <= c <= 0xD7A3:
+            continue
+        if nfc.normalize_str(chr(c)) != chr(c) or unicodedata.normalize("NFC", chr(c)) != chr(c):
+            yield c
+
+
+def unknown_marks(marks):
+    """Marks that take part in NFC today but not in the reference's."""
+    nfc = normalizers.NFC().normalize_str
+    for c in marks:
+        mark = chr(c)
+        if nfc(mark) != mark:
+            continue
+        moves = nfc("1" + mark + "\u0334") != "1" + mark + "\u0334" or nfc("1\u093c" + mark) != "1\u093c" + mark
+        if (unicodedata.combining(mark) and not moves) or unicodedata.category(mark) == "Cn":
+            yield c
+    for c in ALL:
+        parts = unicodedata.normalize("NFD", chr(c))
+        if len(parts) > 1 and nfc(parts) != unicodedata.normalize("NFC", parts):
+            yield from (ord(p) for p in parts if ord(p) in marks)
+
+
+def classes():
+    bits = {}
+    marks = matching(r"\p{M}")
+    nfc = set(changed_by_nfc()) - marks | set(unknown_marks(marks))
+    for bit, cps in ((L, matching(r"\p{L}")), (M, marks), (N, matching(r"\p{N}")),
+                     (P, matching(r"\p{P}")), (S, matching(r"\p{S}")), (SPACE, matching(r"\s")),
+                     (LLM, llm_letters()), (NFC, nfc)):
+        for c in cps:
+            bits[c] = bits.get(c, 0) | bit
+    for c in range(0xE0100, 0xE01F0):
+        if bits.pop(c) != M:
+            sys.exit(f"U+{c:04X} is not a plain mark: the header must change")
+    beyond = [c for c in bits if c >= LIMIT]
+    if beyond:
+        sys.exit(f"U+{min(beyond):04X} lies behind LIMIT")
+    return bits
+
+
+def main():
+    assigned = len(ALL) - len(matching(r"\p{Cn}"))
+    if assigned != ASSIGNED_IN_16:
+        sys.exit(f"tokenizers {tokenizers.__version__} knows {assigned} code points, "
+                 f"Unicode 16.0.0 has {ASSIGNED_IN_16}")
+    bits = classes()
+    index, blocks = [], {}
+    for first in range(0, LIMIT, BLOCK):
+        block = tuple(bits.get(c, 0) for c in range(first, first + BLOCK))
+        index.append(blocks.setdefault(block, len(blocks)))
+    if len(blocks) > 256:
+        sys.exit(f"{len(blocks)} distinct blocks, at most 256 can be numbered in a byte")
+    print("// Generated by tests/tools/make_unicode_tables.py from Unicode 16.0.0; not edited by hand.")
+    print('#include "models/tokenizer/unicode.h"\n')
+    print("const uint8_t hd_uc_index[HD_UC_LIMIT / HD_UC_BLOCK] = {")
+    print(",".join(map(str, index)), "};\n")
+    print(f"const uint8_t hd_uc_blocks[{len(blocks)}][HD_UC_BLOCK] = {{")
+    for block in blocks:
+        while block and block[-1] == 0 and len(block) > 1:
+            block = block[:-1]
+        print("{" + ",".join(map(str, block)) + "},")
+    print("};")
+
+
+if __name__ == "__main__":
+    main()
