@@ -44,7 +44,7 @@ typedef struct hd_conversation {
     size_t n_messages;
     const hd_json *tools;       // array, or NULL
     bool add_generation_prompt; // open an assistant turn at the end
-    bool continue_final;        // leave the last assistant message open
+    bool continue_final;        // leave the last assistant message open; no turn is opened then
     hd_tristate thinking;       // enable_thinking / thinking
     const hd_json *vars;        // further template variables, or NULL
     const char *date;           // "26 Jul 2024" for templates that print one; NULL: today
@@ -68,10 +68,12 @@ typedef enum hd_think_start {
 } hd_think_start;
 
 // Splitter of streamed text. Chunk boundaries never change what comes out; newlines around the
-// markers are dropped. Zero bytes are lost except the markers.
+// markers are dropped. Zero bytes are lost except the markers. When memory runs out, held.failed
+// is set for good and nothing more comes out.
 typedef struct hd_split {
     hd_think_start start;
     int state;
+    size_t matched; // length of the marker's beginning that `held` ends in
     hd_buf held, out;
 } hd_split;
 void hd_split_init(hd_split *s, hd_think_start start);
@@ -91,17 +93,21 @@ typedef struct hd_chat_template {
 
 extern const hd_chat_template *const hd_chat_list[]; // NULL-terminated
 const hd_chat_template *hd_chat_by_name(const char *name);
-// why receives how the choice was made, for the start-up log ("name", "template hash", "special
-// tokens"). HD_E_UNSUPPORTED when nothing matches; the message names --chat-template and its
-// values.
+// why receives how the choice was made, for the start-up log ("name", "template hash", "template
+// structure", "special tokens"); may be NULL. HD_E_UNSUPPORTED when nothing matches; the message
+// names --chat-template and its values.
 hd_status hd_chat_select(const hd_model_src *src, const hd_tokenizer *t, const char *wanted,
                          const hd_chat_template **out, const char **why, hd_err *err);
 
 // ---- conversations from JSON ---------------------------------------------------------------
 
 // Reads OpenAI-style "messages" (strings, null or text parts; tool_calls with arguments as string
-// or object; reasoning_content or reasoning). Messages and derived text live in a. limit: most
-// messages.
+// or object; reasoning_content or reasoning). Messages and derived text live in a, the rest is
+// borrowed from the document. limit: most messages. Errors name the field
+// ("messages[2].tool_calls[0].function.name: ...").
+//
+// Sets every field of *out: a turn is to be opened (add_generation_prompt), or the last message to
+// be continued when it carries prefix: true; no tools, no variables, thinking unset.
 hd_status hd_conversation_parse(const hd_json *messages, size_t limit, hd_arena *a,
                                 hd_conversation *out, hd_err *err);
 
