@@ -66,8 +66,8 @@ void hd_engine_cfg_init(hd_engine_cfg *cfg);
 typedef struct hd_model_facts { // immutable while the engine lives
     const hd_model_src *src;
     hd_model_cfg cfg;
-    const hd_tokenizer *tokenizer;
-    const hd_chat_template *chat; // NULL: raw prompts only
+    const hd_tokenizer *tokenizer; // NULL in a runner
+    const hd_chat_template *chat;  // NULL: raw prompts only
     const char *chat_why;
     int32_t max_context; // tokens a sequence may have, prompt and answer together
     int32_t threads;
@@ -96,6 +96,7 @@ typedef struct hd_engine_stats {
     int32_t pages_used, pages_total;
     uint64_t requests, finished, cancelled, failed, refused;
     uint64_t tokens_in, tokens_out, steps;
+    uint64_t step_allocs; // heap allocations made inside steps: stays 0 unless something is wrong
 } hd_engine_stats;
 void hd_engine_stats_read(const hd_engine *e, hd_engine_stats *out);
 const hd_model_facts *hd_engine_facts(const hd_engine *e);

@@ -82,7 +82,7 @@ typedef struct hd_usage {
 
 typedef enum hd_event_kind {
     HD_EV_TIMEOUT, // nothing yet
-    HD_EV_PROMPT,  // log-probabilities of prompt tokens (only when asked), in order
+    HD_EV_PROMPT,  // every prompt token, in order (only when asked); the first one's logprob is NaN
     HD_EV_TOKENS,  // one or more new tokens
     HD_EV_DONE,
     HD_EV_ERROR

@@ -1,7 +1,7 @@
 // Direct stepping of a model without a scheduler: scoring, benchmarks, warm-up.
 //
 // One sequence at a time, on the caller's thread. Uses the same model, kernels and KV pool as the
-// engine, so what it measures is what serving runs.
+// engine, so what it measures is what serving runs. Reads ids alone: needs no tokenizer.
 #ifndef HADAL_ENGINE_RUNNER_H
 #define HADAL_ENGINE_RUNNER_H
 

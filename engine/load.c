@@ -1,0 +1,349 @@
+// Opening everything a model needs to step. No threads of its own besides the pool.
+#include "engine/load.h"
+
+#include "engine/memory.h"
+#include "kernels/base/cpu.h"
+#include "kernels/base/file.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+
+#include <string.h>
+
+enum {
+    MAX_SEQS = 4096,
+    MAX_STEP_TOKENS = 65536,
+    OUT_ROWS_MIN = 8,
+    MEMORY_RESERVE = 16, // of what the machine allows, one part in so many stays free
+};
+
+void hd_engine_cfg_init(hd_engine_cfg *cfg)
+{
+    *cfg = (hd_engine_cfg){
+        .device = "auto",
+        .cpu_features = UINT32_MAX,
+        .weights = HD_DTYPE_NONE,
+        .kv = HD_BF16,
+        .max_seqs = 16,
+        .max_step_tokens = 512,
+        .max_queue = 128,
+        .stall_ms = 120000,
+        .clock = hd_clock_real,
+    };
+}
+
+void hd_load_progress(const hd_loaded *l, hd_load_phase phase, uint64_t done, uint64_t total)
+{
+    if (l->cfg.progress) l->cfg.progress(l->cfg.progress_ctx, phase, done, total);
+}
+
+static void weights_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    hd_load_progress(ctx, HD_LOAD_WEIGHTS, done, total);
+}
+
+bool hd_load_cancelled(const hd_loaded *l)
+{
+    return l->cfg.cancel && *l->cfg.cancel;
+}
+
+static double seconds_since(int64_t t0)
+{
+    return (double)(hd_mono_ns() - t0) / 1e9;
+}
+
+static hd_status check_cfg(const hd_engine_cfg *c, hd_err *err)
+{
+    const struct {
+        const char *name;
+        int64_t v, min, max;
+    } number[] = {
+        {"threads", c->threads, 0, 1024},
+        {"max_context", c->max_context, 0, HD_MAX_CONTEXT},
+        {"max_seqs", c->max_seqs, 1, MAX_SEQS},
+        {"max_step_tokens", c->max_step_tokens, 1, MAX_STEP_TOKENS},
+        {"max_queue", c->max_queue, 0, INT32_MAX - MAX_SEQS},
+        {"stall_ms", c->stall_ms, 1, INT32_MAX},
+    };
+    HD_CHECK(c->model, err, HD_E_INVAL, "no model was named");
+    for (size_t i = 0; i < sizeof(number) / sizeof(number[0]); i++)
+        HD_CHECK(number[i].v >= number[i].min && number[i].v <= number[i].max, err, HD_E_INVAL,
+                 "%s: %lld, expected %lld to %lld", number[i].name, (long long)number[i].v,
+                 (long long)number[i].min, (long long)number[i].max);
+    HD_CHECK(c->kv == HD_F32 || c->kv == HD_F16 || c->kv == HD_BF16, err, HD_E_UNSUPPORTED,
+             "cache of type %s, expected f32, f16 or bf16", hd_dtype_name(c->kv));
+    return HD_OK;
+}
+
+// ---- files, tokenizer, template ------------------------------------------------------------
+
+static hd_status choose_chat(hd_loaded *l, hd_err *err)
+{
+    hd_model_facts *f = &l->facts;
+    hd_err why = {HD_OK, ""};
+    const char *wanted = l->cfg.chat_template;
+    if (wanted && strcmp(wanted, "none") == 0) {
+        f->chat_why = "none was asked for";
+        return HD_OK;
+    }
+    hd_status st = hd_chat_select(l->src, l->tokenizer, wanted, &f->chat, &f->chat_why, &why);
+    if (st == HD_OK) return HD_OK;
+    if (st != HD_E_UNSUPPORTED || wanted || l->cfg.need_chat)
+        return hd_fail(err, st, "%s", why.msg);
+    HD_LOG(HD_LOG_INFO, "load", "no chat template: raw prompts only", hd_f_str("reason", why.msg));
+    memcpy(l->why, why.msg, sizeof(l->why));
+    f->chat = NULL;
+    f->chat_why = l->why;
+    return HD_OK;
+}
+
+static void default_f32(const hd_json *from, const char *key, double min, double max, float *out)
+{
+    double v = (double)*out;
+    hd_err why;
+    if (hd_json_field_f64(from, key, HD_JSON_OPTIONAL, min, max, &v, &why) == HD_OK)
+        *out = (float)v;
+    else
+        HD_LOG(HD_LOG_WARN, "load", "generation_config.json: value ignored",
+               hd_f_str("reason", why.msg));
+}
+
+// What the model's makers recommend; values we could not obey are left out, with a warning.
+static void read_defaults(const hd_json *from, hd_sample_params *p)
+{
+    hd_err why;
+    int64_t k = 0;
+    hd_sample_params_init(p);
+    if (!from) return;
+    default_f32(from, "temperature", 0, 100, &p->temperature);
+    default_f32(from, "top_p", 1e-6, 1, &p->top_p);
+    default_f32(from, "min_p", 0, 1, &p->min_p);
+    default_f32(from, "repetition_penalty", 1e-3, 100, &p->repetition_penalty);
+    if (hd_json_field_i64(from, "top_k", HD_JSON_OPTIONAL, 0, HD_MAX_VOCAB, &k, &why) == HD_OK)
+        p->top_k = (int32_t)k;
+    else
+        HD_LOG(HD_LOG_WARN, "load", "generation_config.json: value ignored",
+               hd_f_str("reason", why.msg));
+}
+
+// How many ids have a text; 0: unknown.
+static int32_t known_ids(const hd_loaded *l)
+{
+    return l->tokenizer ? hd_tokenizer_facts(l->tokenizer)->n_vocab : 0;
+}
+
+static hd_status open_files(hd_loaded *l, hd_load_what what, hd_err *err)
+{
+    hd_load_progress(l, HD_LOAD_OPEN, 0, 0);
+    HD_TRY(hd_model_src_open(l->cfg.model, &l->src, err));
+    if (what == HD_LOAD_TEXT) {
+        HD_TRY(hd_tokenizer_open(l->src, &l->tokenizer, err));
+        HD_TRY(choose_chat(l, err));
+    }
+    read_defaults(l->src->generation_config, &l->facts.defaults);
+    HD_CHECK(!hd_load_cancelled(l), err, HD_E_CANCELLED, "loading was cancelled");
+    HD_LOG(HD_LOG_INFO, "load", "files read", hd_f_str("model", l->src->path),
+           hd_f_int("vocab", known_ids(l)),
+           hd_f_str("chat_template", l->facts.chat ? l->facts.chat->name : "none"),
+           hd_f_f64("seconds", seconds_since(l->began_ns), 2));
+    return HD_OK;
+}
+
+// ---- device --------------------------------------------------------------------------------
+
+static hd_status open_device(hd_loaded *l, hd_err *err)
+{
+    hd_cpu_budget b;
+    hd_engine_cfg *c = &l->cfg;
+    hd_cpu_budget_read("/", &b);
+    if (c->threads == 0) c->threads = b.threads;
+    if (c->memory == 0) c->memory = b.memory - b.memory / MEMORY_RESERVE;
+    l->bind = c->bind == HD_BIND_ON || (c->bind == HD_BIND_AUTO && c->threads == b.affinity &&
+                                        (b.quota == 0 || b.quota >= c->threads));
+    HD_TRY(hd_pool_create(c->threads, &l->pool, err));
+    const hd_device_cfg device = {
+        .device = c->device,
+        .pool = l->pool,
+        .cpu_features = c->cpu_features,
+        .deterministic = c->deterministic,
+    };
+    HD_TRY(hd_backend_open(&device, &l->be, err));
+    hd_cpu_names(hd_cpu_detect() & c->cpu_features, l->isa, sizeof(l->isa));
+    return HD_OK;
+}
+
+// ---- weights -------------------------------------------------------------------------------
+
+static hd_status dry_bytes(const hd_model_cfg *cfg, uint64_t *bytes, hd_err *err)
+{
+    const hd_device_cfg device = {.device = "dry"};
+    hd_backend *be = NULL;
+    hd_model *m = NULL;
+    hd_status st = hd_backend_open(&device, &be, err);
+    if (st == HD_OK) st = hd_model_open_dry(cfg, be, &m, err);
+    if (st == HD_OK) *bytes = m->weight_bytes;
+    hd_model_close(m);
+    hd_backend_close(be);
+    return st;
+}
+
+// Refuses what certainly does not fit before it is read, because the system may end the process
+// for it. Kept weights of a folder count as two bytes each, those of a GGUF as its (first) file.
+static hd_status check_size(const hd_loaded *l, hd_err *err)
+{
+    hd_model_cfg cfg;
+    uint64_t bytes, file = 0;
+    HD_TRY(hd_config_read(l->src, &cfg, err));
+    HD_TRY(dry_bytes(&cfg, &bytes, err));
+    if (l->cfg.weights != HD_DTYPE_NONE)
+        bytes = bytes / 2 / 256 * hd_row_bytes(l->cfg.weights, 256);
+    else if (l->src->gguf && hd_path_stat(l->src->path, &file) == HD_PATH_FILE)
+        bytes = file;
+    HD_CHECK(
+        bytes - bytes / 16 <= l->cfg.memory, err, HD_E_LIMIT,
+        "memory: the weights need about %.0f MiB, allowed are %.0f MiB; raise --memory, choose "
+        "a smaller type for --weights or a smaller model",
+        (double)bytes / (1 << 20), (double)l->cfg.memory / (1 << 20));
+    return HD_OK;
+}
+
+static hd_status open_weights(hd_loaded *l, hd_err *err)
+{
+    const int64_t t0 = hd_mono_ns();
+    const hd_model_opts opts = {
+        .weights = l->cfg.weights,
+        .pool = l->pool,
+        .progress = weights_progress,
+        .progress_ctx = l,
+        .cancel = l->cfg.cancel,
+    };
+    hd_load_progress(l, HD_LOAD_WEIGHTS, 0, 0);
+    HD_TRY(hd_model_open(l->src, l->be, &opts, &l->model, err));
+    HD_TRY(dry_bytes(&l->model->cfg, &l->dry_weight_bytes, err));
+    HD_CHECK(!hd_load_cancelled(l), err, HD_E_CANCELLED, "loading was cancelled");
+    const int32_t known = known_ids(l);
+    l->vocab = known > 0 && known < l->model->cfg.vocab ? known : l->model->cfg.vocab;
+    HD_LOG(HD_LOG_INFO, "load", "weights packed", hd_f_str("arch", l->model->arch->name),
+           hd_f_f64("mib", (double)l->model->weight_bytes / (1 << 20), 1),
+           hd_f_f64("seconds", seconds_since(t0), 2));
+    return HD_OK;
+}
+
+// ---- memory --------------------------------------------------------------------------------
+
+static int32_t wanted_context(const hd_loaded *l)
+{
+    const int32_t model = l->model->cfg.max_context, asked = l->cfg.max_context;
+    if (asked > model)
+        HD_LOG(HD_LOG_WARN, "load", "max_context lowered to what the model was made for",
+               hd_f_int("asked", asked), hd_f_int("context", model));
+    return asked > 0 && asked < model ? asked : model;
+}
+
+static int32_t out_rows(const hd_loaded *l, uint64_t out_bytes)
+{
+    const uint64_t row = (uint64_t)l->model->cfg.vocab * sizeof(float);
+    uint64_t rows = out_bytes / row;
+    if (rows < OUT_ROWS_MIN) rows = OUT_ROWS_MIN;
+    if (rows > (uint64_t)l->cfg.max_step_tokens) rows = (uint64_t)l->cfg.max_step_tokens;
+    return l->cfg.max_seqs + (int32_t)rows;
+}
+
+static hd_status share_memory(hd_loaded *l, uint64_t out_bytes, hd_stepper_caps *caps, hd_err *err)
+{
+    const hd_engine_cfg *c = &l->cfg;
+    const hd_model_cfg *m = &l->model->cfg;
+    const int32_t wanted = wanted_context(l), max_out = out_rows(l, out_bytes);
+    const hd_plan_caps largest = {c->max_step_tokens, c->max_seqs, max_out, wanted, c->kv};
+    hd_plan_cost cost;
+    hd_memory_share share;
+    HD_TRY(hd_model_plan(m, &largest, &cost, err));
+    *caps = (hd_stepper_caps){c->max_step_tokens, c->max_seqs,       max_out, wanted,
+                              l->vocab,           cost.scratch_bytes};
+    const hd_memory_need need = {
+        .budget = c->memory,
+        .weights = l->model->weight_bytes,
+        .buffers = cost.scratch_bytes + hd_stepper_bytes(m, caps),
+        .page = hd_kvpool_page_bytes(l->model->arch, m, c->kv),
+        .context = wanted,
+        .context_is_wanted = c->max_context > 0,
+        .max_seqs = c->max_seqs,
+    };
+    HD_TRY(hd_memory_fit(&need, &share, err));
+    if (share.context < wanted)
+        HD_LOG(HD_LOG_WARN, "load", "max_context lowered to what memory allows",
+               hd_f_int("wanted", wanted), hd_f_int("context", share.context));
+    caps->max_context = share.context;
+    l->facts.max_context = share.context;
+    l->facts.kv_pages = share.pages;
+    l->facts.kv_bytes = share.kv;
+    l->facts.scratch_bytes = need.buffers;
+    return HD_OK;
+}
+
+static hd_status make_room(hd_loaded *l, uint64_t out_bytes, hd_err *err)
+{
+    hd_stepper_caps caps;
+    hd_load_progress(l, HD_LOAD_PLAN, 0, 0);
+    HD_TRY(share_memory(l, out_bytes, &caps, err));
+    HD_TRY(hd_kvpool_create(l->model->arch, &l->model->cfg, l->be, l->cfg.kv, l->facts.kv_pages,
+                            &l->kv, err));
+    return hd_stepper_create(l->model, l->kv, &caps, &l->step, err);
+}
+
+static void fill_facts(hd_loaded *l)
+{
+    hd_model_facts *f = &l->facts;
+    f->src = l->src;
+    f->cfg = l->model->cfg;
+    f->tokenizer = l->tokenizer;
+    f->threads = hd_pool_size(l->pool);
+    f->device = l->be->ops->name;
+    f->isa = l->isa;
+    f->weight_bytes = l->model->weight_bytes;
+}
+
+hd_status hd_load(const hd_engine_cfg *cfg, hd_load_what what, uint64_t out_bytes, hd_loaded *out,
+                  hd_err *err)
+{
+    memset(out, 0, sizeof(*out));
+    HD_TRY(check_cfg(cfg, err));
+    out->cfg = *cfg;
+    out->began_ns = hd_mono_ns();
+    hd_status st = open_files(out, what, err);
+    if (st == HD_OK) st = open_device(out, err);
+    if (st == HD_OK) st = check_size(out, err);
+    if (st == HD_OK) st = open_weights(out, err);
+    if (st == HD_OK) st = make_room(out, out_bytes, err);
+    if (st == HD_OK)
+        fill_facts(out);
+    else
+        hd_loaded_close(out);
+    return st;
+}
+
+void hd_loaded_close(hd_loaded *l)
+{
+    hd_stepper_destroy(l->step);
+    hd_kvpool_destroy(l->kv);
+    hd_model_close(l->model);
+    hd_backend_close(l->be);
+    hd_pool_destroy(l->pool);
+    if (l->tokenizer) hd_tokenizer_close(l->tokenizer);
+    hd_model_src_close(l->src);
+    memset(l, 0, sizeof(*l));
+}
+
+void hd_load_log_ready(const hd_loaded *l)
+{
+    const hd_model_facts *f = &l->facts;
+    HD_LOG(HD_LOG_INFO, "load", "model ready", hd_f_str("model", f->src->name),
+           hd_f_str("arch", l->model->arch->name), hd_f_str("device", f->device),
+           hd_f_str("isa", f->isa), hd_f_int("threads", f->threads),
+           hd_f_f64("weights_mib", (double)f->weight_bytes / (1 << 20), 1),
+           hd_f_f64("buffers_mib", (double)f->scratch_bytes / (1 << 20), 1),
+           hd_f_f64("cache_mib", (double)f->kv_bytes / (1 << 20), 1),
+           hd_f_int("cache_pages", f->kv_pages), hd_f_int("context", f->max_context),
+           hd_f_int("seqs", l->cfg.max_seqs), hd_f_int("step_tokens", l->cfg.max_step_tokens),
+           hd_f_bool("deterministic", l->cfg.deterministic),
+           hd_f_f64("seconds", seconds_since(l->began_ns), 2));
+}

@@ -1,0 +1,229 @@
+// One step of the scheduler: view, plan, batch, forward, sample, deliver.
+#include "engine/sched_impl.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+
+#include <math.h>
+
+// ---- what can be done ----------------------------------------------------------------------
+
+// Ring slots the next step of q may fill, for `n` tokens: with log-probabilities of the prompt one
+// per token and one more, because the first prompt token is reported along with the second.
+static int32_t slots_for(const hd_seq *q, int32_t n)
+{
+    if (hd_seq_decodes(q) || !q->prompt_logprobs) return 1;
+    return n + 1;
+}
+
+static bool reports_prompt(const hd_seq *q)
+{
+    return q->prompt_logprobs && q->kv.n_tokens < q->n_prompt;
+}
+
+// Rows of logits are few, so of the sequences that need one per prompt token only the longest
+// waiting takes part.
+static const hd_seq *prompt_reporter(const hd_sched *s)
+{
+    const hd_seq *found = NULL;
+    for (int32_t i = 0; i < s->n_run; i++) {
+        const hd_seq *q = s->run[i];
+        if (!reports_prompt(q) || hd_stream_room(q->stream) < slots_for(q, 1)) continue;
+        if (!found || q->waited > found->waited) found = q;
+    }
+    return found;
+}
+
+static int32_t smaller(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static void fill_view(hd_sched *s)
+{
+    const hd_seq *reporter = prompt_reporter(s);
+    const int32_t spare_rows = hd_stepper_max_out(s->l->step) - s->l->cfg.max_seqs;
+    for (int32_t i = 0; i < s->n_run; i++) {
+        const hd_seq *q = s->run[i];
+        const int32_t room = hd_stream_room(q->stream);
+        hd_plan_seq *v = &s->view[i];
+        *v = (hd_plan_seq){
+            .todo = hd_seq_todo(q),
+            .decoding = hd_seq_decodes(q),
+            .blocked = room < slots_for(q, 1),
+            .priority = q->priority,
+            .arrival = q->arrival,
+            .waited = q->waited,
+        };
+        if (!reports_prompt(q)) continue;
+        v->todo = smaller(v->todo, smaller(room - 1, spare_rows));
+        if (q != reporter) v->blocked = true;
+    }
+}
+
+// Readers that hold everything up ring when there is room. False: somebody has read meanwhile.
+static bool ask_for_room(hd_sched *s)
+{
+    bool none = true;
+    for (int32_t i = 0; i < s->n_run; i++) {
+        hd_seq *q = s->run[i];
+        const int32_t n = slots_for(q, 1);
+        if (hd_stream_room(q->stream) < n) hd_stream_want_room(q->stream, n);
+        if (hd_stream_room(q->stream) >= n) none = false;
+    }
+    return none;
+}
+
+// ---- batch ---------------------------------------------------------------------------------
+
+// Returns how many candidates the step's rows want.
+static int32_t stage(hd_sched *s)
+{
+    hd_stepper *st = s->l->step;
+    int32_t max_pages = 0, k = 0;
+    for (int32_t i = 0; i < s->n_run; i++)
+        if (s->take[i] > 0 && s->run[i]->kv.n_pages > max_pages) max_pages = s->run[i]->kv.n_pages;
+    hd_stepper_begin(st, max_pages);
+    for (int32_t i = 0; i < s->n_run; i++) {
+        hd_seq *q = s->run[i];
+        const bool served = s->take[i] > 0, last = s->take[i] == hd_seq_todo(q);
+        q->take = s->take[i];
+        q->waited = served ? 0 : q->waited + 1;
+        if (!served) continue;
+        q->n_rows = reports_prompt(q) ? q->take : last ? 1 : 0;
+        q->row = hd_stepper_add(st, &q->kv, q->ids + q->kv.n_tokens, q->take, q->n_rows);
+        if (q->n_rows > 0 && q->k > k) k = q->k;
+    }
+    return k;
+}
+
+// ---- delivery ------------------------------------------------------------------------------
+
+static void fail(hd_seq *q, hd_status code, const char *what, int32_t pos)
+{
+    q->finish = HD_FINISH_ERROR;
+    hd_fail(&q->error, code, "%s at position %d", what, pos);
+}
+
+static void report_prompt_token(hd_seq *q, const hd_token_out *t)
+{
+    hd_stream_put(q->stream, HD_EV_PROMPT, t);
+    q->n_prompt_reported++;
+}
+
+// Row r of the chunk, at position pos, tells how likely the prompt token behind it was. The first
+// prompt token has nothing before it: its log-probability is NaN.
+static void report_prompt(hd_sched *s, hd_seq *q, int32_t from)
+{
+    hd_stepper *st = s->l->step;
+    hd_token_out t;
+    if (q->n_prompt_reported == 0) {
+        t = (hd_token_out){.id = q->ids[0], .logprob = NAN};
+        report_prompt_token(q, &t);
+    }
+    for (int32_t r = 0; r < q->n_rows && from + r + 1 < q->n_prompt; r++) {
+        hd_candidates c;
+        const int32_t next = q->ids[from + r + 1];
+        hd_stepper_candidates(st, q->row + r, q->k, &c);
+        if (!isfinite(c.lse)) {
+            fail(q, HD_E_INTERNAL, "the model's logits are not finite", from + r);
+            return;
+        }
+        if (from + r + 1 < q->n_prompt_reported) continue; // computed again after preemption
+        hd_candidates_report(&c, next, hd_stepper_logit(st, q->row + r, next), q->n_logprobs, &t);
+        report_prompt_token(q, &t);
+    }
+}
+
+static void sample(hd_sched *s, hd_seq *q)
+{
+    hd_candidates c;
+    hd_token_out t;
+    const int32_t row = q->row + q->n_rows - 1;
+    hd_stepper_candidates(s->l->step, row, q->k, &c);
+    int32_t id = hd_sample(q->sampler, &c, &t);
+    if (id == HD_SAMPLE_NEEDS_ROW) {
+        hd_stepper_whole_row(s->l->step, row, &c);
+        id = hd_sample(q->sampler, &c, &t);
+    }
+    if (id < 0) {
+        fail(q, HD_E_INTERNAL, "no token can be sampled: the logits are not finite or all barred",
+             q->n_ids - 1);
+        return;
+    }
+    q->ids[q->n_ids++] = id;
+    if (q->first_ns == HD_SEQ_NEVER) q->first_ns = hd_now_ns(&s->l->cfg.clock);
+    hd_stream_put(q->stream, HD_EV_TOKENS, &t);
+    if (hd_sampler_is_stop(q->sampler, id))
+        q->finish = HD_FINISH_STOP;
+    else if (q->n_ids == q->n_prompt + q->max_new_tokens)
+        q->finish = HD_FINISH_LENGTH;
+}
+
+static void deliver(hd_sched *s, hd_engine_stats *count)
+{
+    for (int32_t i = 0; i < s->n_run; i++) {
+        hd_seq *q = s->run[i];
+        if (q->take == 0) continue;
+        const int32_t from = q->kv.n_tokens, n_ids = q->n_ids;
+        const bool reports = reports_prompt(q);
+        q->kv.n_tokens += q->take;
+        if (from < q->n_prompt) count->tokens_in += (uint64_t)smaller(q->take, q->n_prompt - from);
+        if (reports) report_prompt(s, q, from);
+        if (q->finish == HD_FINISH_NONE && hd_seq_todo(q) == 0) sample(s, q);
+        count->tokens_out += (uint64_t)(q->n_ids - n_ids);
+    }
+}
+
+// A failed step fails the sequences in it and nobody else.
+static void fail_step(hd_sched *s, hd_status st, const hd_err *why)
+{
+    HD_LOG(HD_LOG_ERROR, "sched", "step failed", hd_f_str("error", why->msg));
+    for (int32_t i = 0; i < s->n_run; i++) {
+        hd_seq *q = s->run[i];
+        if (q->take == 0) continue;
+        q->finish = HD_FINISH_ERROR;
+        q->error = *why;
+    }
+    if (st != HD_E_DEVICE) return;
+    pthread_mutex_lock(&s->lock);
+    s->sick = true;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void publish(hd_sched *s, const hd_engine_stats *count, uint64_t allocs)
+{
+    const int64_t now = hd_now_ns(&s->l->cfg.clock);
+    pthread_mutex_lock(&s->lock);
+    s->stats.steps++;
+    s->stats.tokens_in += count->tokens_in;
+    s->stats.tokens_out += count->tokens_out;
+    s->stats.step_allocs += allocs;
+    s->beat_ns = now;
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool hd_sched_step(hd_sched *s)
+{
+    const hd_plan_in in = {
+        .seq = s->view,
+        .n_seqs = s->n_run,
+        .max_tokens = s->l->cfg.max_step_tokens,
+        .max_seqs = s->l->cfg.max_seqs,
+    };
+    hd_plan plan = {.take = s->take};
+    hd_engine_stats count = {0};
+    hd_err err = {HD_OK, ""};
+    if (s->n_run == 0) return false;
+    const uint64_t allocs = hd_mem_thread_allocs();
+    fill_view(s);
+    if (!hd_plan_step(&in, &plan)) return !ask_for_room(s);
+    const int32_t k = stage(s);
+    hd_status st = hd_stepper_run(s->l->step, k, &err);
+    if (st == HD_OK)
+        deliver(s, &count);
+    else
+        fail_step(s, st, &err);
+    publish(s, &count, hd_mem_thread_allocs() - allocs);
+    hd_sched_sweep(s);
+    return true;
+}
