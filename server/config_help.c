@@ -73,7 +73,7 @@ static const char *origin_of(const hd_config *c, int row)
 
 void hd_config_log(const hd_config *c, unsigned command)
 {
-    hd_log_field f[128];
+    hd_log_field f[128] = {{0}};
     hd_buf text[128] = {{0}};
     int n = 0;
     for (int i = 0; i < hd_n_opts; i++) {

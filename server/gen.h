@@ -20,6 +20,8 @@ extern "C" {
 
 typedef enum hd_input_kind { HD_INPUT_TEXT, HD_INPUT_IDS, HD_INPUT_CHAT } hd_input_kind;
 typedef enum hd_framing { HD_FRAME_DEFAULT, HD_FRAME_SSE, HD_FRAME_JSONL } hd_framing;
+// Callers shorten prompts by parsing the message of a length error, so it comes in known words.
+typedef enum hd_length_words { HD_WORDS_OPENAI, HD_WORDS_TGI } hd_length_words;
 
 typedef struct hd_gen_request { // what a schema parses a body into; everything borrowed
     hd_input_kind kind;
@@ -49,6 +51,7 @@ typedef struct hd_gen_request { // what a schema parses a body into; everything 
     bool include_usage; // streams: one more event with usage
     hd_slice model;     // as the caller spelled it; echoed
     int64_t deadline_ns;
+    hd_length_words words;
     const char *id; // request id
 } hd_gen_request;
 
@@ -59,7 +62,7 @@ typedef struct hd_gen hd_gen;
 typedef enum hd_gen_kind {
     HD_GEN_WAIT,  // nothing yet
     HD_GEN_TOKEN, // one token: text may be empty (held back: UTF-8, stop string, marker)
-    HD_GEN_TEXT,  // text that was held back, without a token of its own (only at the end)
+    HD_GEN_TEXT,  // text that was held back, without a token of its own (only behind the last)
     HD_GEN_DONE,
     HD_GEN_ERROR
 } hd_gen_kind;
@@ -69,11 +72,14 @@ typedef struct hd_gen_delta { // slices live until the next call
     hd_token_out token;  // HD_GEN_TOKEN
     hd_slice token_text; // the token's own bytes, lossy UTF-8
     bool special;
+    bool last;         // no token follows: HD_GEN_TEXT or the end comes next
+    bool ends;         // a stop id: it ends the answer and is not part of its text
     hd_piece piece[3]; // what became visible with it, in order
     size_t n_pieces;
     hd_finish finish; // HD_GEN_DONE
     hd_slice stop;    // the stop string that matched, or empty
-    hd_usage usage;
+    int32_t stop_id;  // the request's own stop id that ended it, or -1
+    hd_usage usage;   // tokens so far; times at the end
     uint64_t seed;
     hd_err error; // HD_GEN_ERROR
 } hd_gen_delta;

@@ -3,6 +3,10 @@
 // One thread per connection; a handler runs on it once the whole body has arrived and may block. A
 // streamed answer is pulled piece by piece; each piece leaves the socket at once. Limits on head,
 // body, connections and time are enforced here, before handlers. Handlers see plain values.
+//
+// What libmicrohttpd 0.9.75 answers by itself stays its own: a malformed request line, header line,
+// chunk or Content-Length, and a head beyond twice the limit, get a status with a short HTML body
+// and a closed connection. Everything else is answered with error_body.
 #ifndef HADAL_SERVER_HTTP_H
 #define HADAL_SERVER_HTTP_H
 
@@ -27,10 +31,10 @@ typedef void (*hd_http_handler)(void *server, hd_http_req *rq, hd_http_rsp *rs);
 enum { HD_METHOD_GET = 1, HD_METHOD_POST = 2, HD_METHOD_HEAD = 4, HD_METHOD_OPTIONS = 8 };
 
 typedef struct hd_route {
-    const char *path; // exact, without query and trailing slash
+    const char *path; // exact, without query and trailing slash; "/x/*": anything behind "/x/"
     unsigned methods; // others get 405 with Allow; HEAD follows GET
     hd_http_handler handle;
-    size_t max_body; // 0: no body is kept (it is read and dropped)
+    size_t max_body; // 0: no body is kept (it is read and dropped); more than the server's: that
     bool control; // health and metrics: served even when all ordinary slots are taken or draining
 } hd_route;
 
@@ -38,6 +42,7 @@ typedef struct hd_http_cfg {
     const char *host;                         // NULL: every address
     int port;                                 // 0: any free one (tests)
     int max_connections, control_connections; // the latter are reserved for control routes
+    size_t max_body_bytes;
     size_t max_header_bytes, max_headers;
     int header_seconds, body_idle_seconds, idle_seconds;
     const hd_route *routes;
@@ -52,12 +57,15 @@ typedef struct hd_http_cfg {
 // HD_E_EXISTS "port 8080 is in use; choose another with --port".
 hd_status hd_http_start(const hd_http_cfg *cfg, hd_http **out, hd_err *err);
 int hd_http_port(const hd_http *h);
-int hd_http_active(const hd_http *h); // ordinary requests being handled or streamed now
-void hd_http_stop(hd_http *h);        // no new connections; waits for running handlers
+int hd_http_active(hd_http *h); // ordinary requests being handled or streamed now
+// No new connections; waits up to 2 seconds for running requests, then closes what is left and
+// joins their threads.
+void hd_http_stop(hd_http *h);
 
 // ---- requests ------------------------------------------------------------------------------
 
 const hd_route *hd_http_route(const hd_http_req *rq);
+const char *hd_http_tail(const hd_http_req *rq); // what stood for '*' of the route, undecoded
 unsigned hd_http_method(const hd_http_req *rq);
 hd_slice hd_http_body(const hd_http_req *rq);
 const char *hd_http_header(const hd_http_req *rq,
@@ -65,8 +73,7 @@ const char *hd_http_header(const hd_http_req *rq,
 const char *hd_http_query(const hd_http_req *rq, const char *name);
 hd_arena *hd_http_arena(hd_http_req *rq);        // freed with the request
 bool hd_http_client_gone(const hd_http_req *rq); // closed or half-closed by the peer
-const char *
-hd_http_id(const hd_http_req *rq); // request id: the caller's inference id or 128 random bits
+const char *hd_http_id(hd_http_req *rq);         // the caller's inference id or 128 random bits
 
 // ---- replies -------------------------------------------------------------------------------
 

@@ -13,19 +13,23 @@ typedef struct hd_server {
     const hd_config *cfg;
     hd_lifecycle *life;
     _Atomic(hd_engine *) engine; // NULL until READY
-    const char *served_name;
-    hd_inputs_profile profile; // resolved: TGI or LMI
-    atomic_bool cut;           // past the drain limit: running answers end with their error form
+    const char *served_name;     // final before engine is set
+    int64_t created;             // Unix time of the start
+    hd_inputs_profile profile;   // resolved: TGI or LMI
+    atomic_bool cut;             // past the drain limit: running answers end with their error form
 } hd_server;
 
 extern const hd_route hd_routes[];
 extern const size_t hd_n_routes;
 
 void hd_handle_ping(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_live(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_invocations(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_chat_completions(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_completions(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_models(void *server, hd_http_req *rq, hd_http_rsp *rs);
+// Bodies of errors that HTTP itself answers.
+void hd_server_error_body(hd_buf *out, int status, const char *message);
 int hd_server_admit(void *server, const hd_route *r, const char **message);
 
 #endif

@@ -1,0 +1,472 @@
+// Answering one parsed request. Knows schemas and generations, no dialect.
+#include "server/answer.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "server/sse.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    TICK_MS = 250,       // how long departures and the server's end may go unnoticed
+    SHARED_TICK_MS = 20, // the same while several choices run
+    FIRST_EVENT_S = 10,  // after that a stream begins although nothing has come
+    STATUS_GONE = 499,   // only in the log: nobody reads it
+};
+
+typedef struct choice {
+    hd_gen *g;
+    hd_buf content, reasoning;
+    hd_gen_delta *token; // slices in the arena
+    size_t n_tokens, cap_tokens;
+    bool done, reasons; // reasons: the last text was reasoning
+    hd_choice out;
+} choice;
+
+struct hd_answer {
+    hd_server *sv;
+    hd_http_req *rq;
+    hd_engine *e;
+    hd_call call;
+    hd_json *doc;
+    hd_arena *arena;
+    choice *choice;
+    int32_t n, n_done, turn, begun; // turn: who is asked next; begun: `begin` written
+    hd_gen_delta d;                 // the delta at hand, of choice `at`
+    int32_t at;
+    bool has_delta, ended; // has_delta: not written yet; ended: all is written, down to `tail`
+    hd_buf tail;           // last events of a stream, which leave one by one
+    size_t tail_at;
+    hd_err err;
+    int status; // logged
+    int64_t start_ns, first_ns, written_ns;
+};
+
+hd_answer *hd_answer_create(hd_server *sv, hd_http_req *rq, const hd_call *call, hd_json *doc,
+                            int64_t start_ns)
+{
+    hd_arena *arena = hd_http_arena(rq);
+    size_t prompts = call->prompts ? call->n_prompts : 1;
+    hd_answer *a = hd_arena_alloc(arena, sizeof(*a));
+    size_t n = prompts * (size_t)call->rq.n;
+    choice *c = a ? hd_arena_alloc(arena, n * sizeof(*c)) : NULL;
+    if (!c) {
+        hd_json_free(doc);
+        return NULL;
+    }
+    a->sv = sv;
+    a->rq = rq;
+    a->e = atomic_load_explicit(&sv->engine, memory_order_acquire);
+    a->call = *call;
+    a->doc = doc;
+    a->arena = arena;
+    a->choice = c;
+    a->n = (int32_t)n;
+    a->status = 200;
+    a->start_ns = start_ns;
+    return a;
+}
+
+// ---- log -----------------------------------------------------------------------------------
+
+static double ms_since(int64_t from, int64_t to)
+{
+    return to > from ? (double)(to - from) / 1e6 : 0;
+}
+
+static const char *finish_name(const hd_answer *a)
+{
+    static const char *const names[] = {"none", "stop", "length", "cancelled", "deadline", "error"};
+    if (a->err.code != HD_OK) return hd_status_name(a->err.code);
+    return names[a->choice[0].out.finish];
+}
+
+static void log_content(const hd_answer *a)
+{
+    hd_slice body = hd_http_body(a->rq);
+    HD_LOG(HD_LOG_INFO, "request", "content", hd_f_str("id", hd_http_id(a->rq)),
+           hd_f_slice("body", body));
+    for (int32_t i = 0; i < a->n; i++)
+        HD_LOG(HD_LOG_INFO, "request", "content", hd_f_str("id", hd_http_id(a->rq)),
+               hd_f_int("choice", i), hd_f_slice("answer", hd_buf_slice(&a->choice[i].content)));
+}
+
+static void log_answer(const hd_answer *a)
+{
+    int64_t now = hd_mono_ns(), queue_ns = 0;
+    int32_t in = 0, cached = 0, out = 0;
+    for (int32_t i = 0; i < a->n; i++) {
+        const hd_usage *u = &a->choice[i].out.usage;
+        in += u->prompt_tokens;
+        cached += u->cached_tokens;
+        out += u->completion_tokens;
+        if (u->queue_ns > queue_ns) queue_ns = u->queue_ns;
+    }
+    HD_LOG(HD_LOG_INFO, "request", a->call.rq.stream ? "stream" : "unary",
+           hd_f_str("id", hd_http_id(a->rq)), hd_f_str("dialect", a->call.schema->name),
+           hd_f_int("status", a->status), hd_f_int("choices", a->n), hd_f_int("tokens_in", in),
+           hd_f_int("tokens_cached", cached), hd_f_int("tokens_out", out),
+           hd_f_f64("queue_ms", (double)queue_ns / 1e6, 1),
+           hd_f_f64("ttft_ms", ms_since(a->start_ns, a->first_ns), 1),
+           hd_f_f64("total_ms", ms_since(a->start_ns, now), 1), hd_f_str("finish", finish_name(a)));
+    if (a->call.cfg->log_content) log_content(a);
+}
+
+static void release(hd_answer *a)
+{
+    log_answer(a);
+    for (int32_t i = 0; i < a->n; i++) {
+        choice *c = &a->choice[i];
+        hd_gen_close(c->g);
+        hd_buf_fini(&c->content);
+        hd_buf_fini(&c->reasoning);
+        hd_free(c->token);
+    }
+    hd_buf_fini(&a->tail);
+    hd_json_free(a->doc);
+}
+
+// ---- collecting ----------------------------------------------------------------------------
+
+static bool out_of_memory(hd_answer *a)
+{
+    hd_fail(&a->err, HD_E_NOMEM, "out of memory for the answer");
+    return false;
+}
+
+// A copy of a delta whose texts live in the arena.
+static bool keep_token(hd_answer *a, choice *c)
+{
+    if (c->n_tokens == c->cap_tokens) {
+        size_t cap = c->cap_tokens ? 2 * c->cap_tokens : 64;
+        hd_gen_delta *p = hd_reallocarray(c->token, cap, sizeof(*p));
+        if (!p) return out_of_memory(a);
+        c->token = p;
+        c->cap_tokens = cap;
+    }
+    hd_gen_delta *t = &c->token[c->n_tokens];
+    *t = a->d;
+    t->token_text.p = hd_arena_dup(a->arena, t->token_text.p, t->token_text.n);
+    bool ok = t->token_text.p != NULL;
+    for (size_t i = 0; i < t->n_pieces; i++) {
+        hd_slice *s = &t->piece[i].text;
+        s->p = hd_arena_dup(a->arena, s->p, s->n);
+        ok = ok && s->p;
+    }
+    if (ok) c->n_tokens++;
+    return ok ? true : out_of_memory(a);
+}
+
+// Text that came without a token belongs to the last one.
+static bool keep_text(hd_answer *a, choice *c)
+{
+    if (c->n_tokens == 0) return true;
+    hd_gen_delta *t = &c->token[c->n_tokens - 1];
+    for (size_t i = 0; i < a->d.n_pieces && t->n_pieces < 3; i++) {
+        hd_piece p = a->d.piece[i];
+        p.text.p = hd_arena_dup(a->arena, p.text.p, p.text.n);
+        if (!p.text.p) return out_of_memory(a);
+        t->piece[t->n_pieces++] = p;
+    }
+    return true;
+}
+
+static bool finish(hd_answer *a, choice *c)
+{
+    hd_choice *o = &c->out;
+    const char *stop = hd_arena_dup(a->arena, a->d.stop.p ? a->d.stop.p : "", a->d.stop.n);
+    o->finish = a->d.finish;
+    o->stop = hd_slice_of(stop, a->d.stop.n);
+    o->stop_id = a->d.stop_id;
+    o->usage = a->d.usage;
+    o->seed = a->d.seed;
+    o->content = hd_buf_slice(&c->content);
+    o->reasoning = hd_buf_slice(&c->reasoning);
+    o->token = c->token;
+    o->n_tokens = c->n_tokens;
+    o->prompt = hd_gen_prompt_logprobs(c->g, &o->n_prompt);
+    size_t ids;
+    o->prompt_ids = hd_gen_prompt(c->g, &ids);
+    c->done = true;
+    a->n_done++;
+    if (o->finish != HD_FINISH_CANCELLED) return stop ? true : out_of_memory(a);
+    hd_fail(&a->err, HD_E_CANCELLED, "the request was cancelled");
+    return false;
+}
+
+// Takes the delta at hand into its choice. False: a->err tells why the request fails.
+static bool collect(hd_answer *a)
+{
+    choice *c = &a->choice[a->at];
+    for (size_t i = 0; i < a->d.n_pieces; i++) {
+        bool reasoning = a->d.piece[i].kind == HD_PIECE_REASONING;
+        hd_buf_put_slice(reasoning ? &c->reasoning : &c->content, a->d.piece[i].text);
+        c->reasons = reasoning;
+    }
+    if (c->content.failed || c->reasoning.failed) return out_of_memory(a);
+    switch (a->d.kind) {
+    case HD_GEN_TOKEN:
+        if (a->first_ns == 0) a->first_ns = hd_mono_ns();
+        c->out.usage = a->d.usage; // for the log, should the end never come
+        c->out.reasoning_tokens += c->reasons;
+        return a->call.keep_tokens ? keep_token(a, c) : true;
+    case HD_GEN_TEXT:
+        return a->call.keep_tokens ? keep_text(a, c) : true;
+    case HD_GEN_DONE:
+        return finish(a, c);
+    case HD_GEN_ERROR:
+        c->out.usage = a->d.usage;
+        a->err = a->d.error;
+        return false;
+    case HD_GEN_WAIT:
+        break;
+    }
+    return true;
+}
+
+// ---- running -------------------------------------------------------------------------------
+
+static hd_status submit(hd_answer *a, hd_err *err)
+{
+    for (int32_t i = 0; i < a->n; i++) {
+        hd_gen_request rq = a->call.rq;
+        if (a->call.prompts) {
+            const hd_prompt_in *p = &a->call.prompts[i / rq.n];
+            rq.kind = p->kind;
+            rq.text = p->text;
+            rq.ids = p->ids;
+            rq.n_ids = p->n_ids;
+        }
+        HD_TRY(hd_gen_start(a->e, &rq, i % rq.n, &a->choice[i].g, err));
+    }
+    return HD_OK;
+}
+
+// Whether the request has to end although its choices have not: a->err tells why.
+static bool must_end(hd_answer *a)
+{
+    if (hd_http_client_gone(a->rq)) {
+        a->status = STATUS_GONE;
+        hd_fail(&a->err, HD_E_CANCELLED, "the client has gone");
+        return true;
+    }
+    if (!atomic_load_explicit(&a->sv->cut, memory_order_acquire)) return false;
+    hd_fail(&a->err, HD_E_CANCELLED, "the server is shutting down");
+    return true;
+}
+
+// Asks one choice after another for its next delta, fairly. False: nothing came in a tick.
+static bool next_delta(hd_answer *a)
+{
+    int32_t waiting = a->n - a->n_done, first = -1;
+    for (int32_t k = 0; k < a->n; k++) {
+        int32_t i = (a->turn + k) % a->n;
+        if (a->choice[i].done) continue;
+        if (first < 0) first = i;
+        if (hd_gen_next(a->choice[i].g, &a->d, waiting == 1 ? TICK_MS : 0) == HD_GEN_WAIT) continue;
+        a->at = i;
+        a->turn = (i + 1) % a->n;
+        return true;
+    }
+    if (waiting == 1 || first < 0) return false;
+    a->at = first;
+    return hd_gen_next(a->choice[first].g, &a->d, SHARED_TICK_MS) != HD_GEN_WAIT;
+}
+
+static void cancel_all(hd_answer *a)
+{
+    for (int32_t i = 0; i < a->n; i++)
+        if (a->choice[i].g && !a->choice[i].done) hd_gen_cancel(a->choice[i].g);
+}
+
+// ---- one piece -----------------------------------------------------------------------------
+
+static void fail(hd_answer *a, hd_http_rsp *rs)
+{
+    const hd_schema *s = a->call.schema;
+    hd_buf body = {0};
+    int status = s->status(&a->err);
+    cancel_all(a);
+    if (a->status != STATUS_GONE) a->status = status;
+    s->error(&body, &a->err, status, false, a->call.rq.framing);
+    if (status == 429 || status == 503) hd_http_set_header(rs, "Retry-After", "1");
+    hd_http_reply(rs, status, "application/json", hd_buf_slice(&body));
+    hd_buf_fini(&body);
+    release(a);
+}
+
+static void answer_whole(hd_answer *a, hd_http_rsp *rs)
+{
+    bool ok = true;
+    while (ok && a->n_done < a->n) {
+        bool came = next_delta(a);
+        ok = !must_end(a) && (!came || collect(a));
+    }
+    hd_buf body = {0};
+    hd_choice *all = ok ? hd_arena_alloc(a->arena, (size_t)a->n * sizeof(*all)) : NULL;
+    if (ok && !all) ok = out_of_memory(a);
+    for (int32_t i = 0; ok && i < a->n; i++)
+        all[i] = a->choice[i].out;
+    if (ok) a->call.schema->answer(&body, &a->call, all, (size_t)a->n);
+    if (ok && body.failed) ok = out_of_memory(a);
+    if (ok) {
+        hd_http_reply(rs, 200, "application/json", hd_buf_slice(&body));
+        release(a);
+    } else {
+        fail(a, rs);
+    }
+    hd_buf_fini(&body);
+}
+
+// ---- streams -------------------------------------------------------------------------------
+
+static void stream_error(hd_answer *a)
+{
+    const hd_schema *s = a->call.schema;
+    cancel_all(a);
+    a->ended = true;
+    if (a->status == STATUS_GONE) return;
+    s->error(&a->tail, &a->err, s->status(&a->err), true, a->call.rq.framing);
+}
+
+static void stream_end(hd_answer *a)
+{
+    hd_choice *all = hd_arena_alloc(a->arena, (size_t)a->n * sizeof(*all));
+    if (!all) {
+        out_of_memory(a);
+        stream_error(a);
+        return;
+    }
+    for (int32_t i = 0; i < a->n; i++)
+        all[i] = a->choice[i].out;
+    a->call.schema->end(&a->tail, &a->call, all, (size_t)a->n);
+    a->ended = true;
+}
+
+// The next event of the tail.
+static hd_pull pull_tail(hd_answer *a, hd_buf *out)
+{
+    if (a->status == STATUS_GONE || a->tail.failed) return HD_PULL_ABORT;
+    hd_slice rest = hd_buf_slice(&a->tail);
+    hd_slice gap = hd_slice_str(a->call.rq.framing == HD_FRAME_JSONL ? "\n" : "\n\n");
+    ptrdiff_t at = hd_slice_find(rest, gap, a->tail_at);
+    size_t end = at < 0 ? rest.n : (size_t)at + gap.n;
+    hd_buf_put(out, rest.p + a->tail_at, end - a->tail_at);
+    a->tail_at = end;
+    return end < rest.n ? HD_PULL_MORE : HD_PULL_END;
+}
+
+static void keep_awake(hd_answer *a, hd_buf *out)
+{
+    int64_t silence = a->call.cfg->keepalive_comment_seconds * INT64_C(1000000000);
+    if (silence > 0 && hd_mono_ns() - a->written_ns >= silence)
+        hd_frame_comment(out, a->call.rq.framing);
+}
+
+// One step of a stream. Writes at most one event into out; false: it has ended.
+static bool advance(hd_answer *a, hd_buf *out)
+{
+    if (a->ended) return false;
+    if (a->n_done == a->n) {
+        stream_end(a);
+        return false;
+    }
+    if (must_end(a)) {
+        stream_error(a);
+        return false;
+    }
+    if (!a->has_delta && !next_delta(a)) {
+        keep_awake(a, out);
+        return true;
+    }
+    a->has_delta = false;
+    if (!collect(a)) {
+        stream_error(a);
+        return false;
+    }
+    a->call.schema->delta(out, &a->call, a->at, &a->d);
+    return true;
+}
+
+static hd_pull pull(void *ctx, hd_buf *out)
+{
+    hd_answer *a = ctx;
+    if (a->written_ns == 0) a->written_ns = hd_mono_ns();
+    while (a->begun < a->n && out->len == 0)
+        a->call.schema->begin(out, &a->call, a->begun++);
+    while (out->len == 0 && !out->failed)
+        if (!advance(a, out)) return pull_tail(a, out);
+    a->written_ns = hd_mono_ns();
+    return out->failed ? HD_PULL_ABORT : HD_PULL_MORE;
+}
+
+static void fini(void *ctx)
+{
+    hd_answer *a = ctx;
+    if (!a->ended && a->err.code == HD_OK) { // the connection ended before the answer did
+        a->status = STATUS_GONE;
+        hd_fail(&a->err, HD_E_CANCELLED, "the client has gone");
+    }
+    cancel_all(a);
+    release(a);
+}
+
+// The first event decides the status: what fails before it is a real HTTP error.
+static void answer_stream(hd_answer *a, hd_http_rsp *rs)
+{
+    int64_t end = hd_mono_ns() + FIRST_EVENT_S * INT64_C(1000000000);
+    while (!a->has_delta && hd_mono_ns() < end) {
+        if (must_end(a)) {
+            fail(a, rs);
+            return;
+        }
+        a->has_delta = next_delta(a);
+    }
+    if (a->has_delta && a->d.kind == HD_GEN_ERROR) {
+        collect(a);
+        fail(a, rs);
+        return;
+    }
+    hd_http_stream(rs, 200, hd_frame_type(a->call.rq.framing), pull, fini, a);
+}
+
+void hd_answer_run(hd_answer *a, hd_http_rsp *rs)
+{
+    if (submit(a, &a->err) != HD_OK)
+        fail(a, rs);
+    else if (a->call.rq.stream)
+        answer_stream(a, rs);
+    else
+        answer_whole(a, rs);
+}
+
+// ---- errors before there is an answer ------------------------------------------------------
+
+static void reply_error(hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema,
+                        const hd_err *err, int status, int64_t start_ns)
+{
+    hd_buf body = {0};
+    schema->error(&body, err, status, false, HD_FRAME_DEFAULT);
+    if (status == 429 || status == 503) hd_http_set_header(rs, "Retry-After", "1");
+    hd_http_reply(rs, status, "application/json", hd_buf_slice(&body));
+    hd_buf_fini(&body);
+    HD_LOG(HD_LOG_INFO, "request", "refused", hd_f_str("id", hd_http_id(rq)),
+           hd_f_str("dialect", schema->name), hd_f_int("status", status),
+           hd_f_f64("total_ms", ms_since(start_ns, hd_mono_ns()), 1), hd_f_str("why", err->msg));
+}
+
+void hd_answer_error(hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema, const hd_err *err,
+                     int64_t start_ns)
+{
+    const hd_schema *s = schema ? schema : &hd_schema_openai_chat;
+    reply_error(rq, rs, s, err, s->status(err), start_ns);
+}
+
+void hd_answer_refuse(hd_http_req *rq, hd_http_rsp *rs, int status, const char *message,
+                      int64_t start_ns)
+{
+    hd_err err = {.code = HD_E_INVAL};
+    snprintf(err.msg, sizeof(err.msg), "%s", message);
+    reply_error(rq, rs, &hd_schema_openai_chat, &err, status, start_ns);
+}

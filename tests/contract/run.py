@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Runs the contract tests against a real server and a real small model.
+
+Usage: run.py BINARY [NAMES...]. NAMES select tests whose name contains one of them. The model is
+the file or folder in $HD_TEST_MODEL; without it everything is skipped (exit 77). Most tests share
+one server; it must be alive and healthy after each.
+"""
+import importlib
+import pathlib
+import sys
+import time
+import traceback
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import kit  # noqa: E402
+
+
+def run_one(name, fn, own, server):
+    start = time.monotonic()
+    try:
+        fn(None if own else server)
+        result = "ok"
+    except kit.Skip as why:
+        result = f"skipped: {why}"
+    except BaseException as e:
+        if isinstance(e, KeyboardInterrupt):
+            raise
+        traceback.print_exc()
+        result = "FAILED"
+    print(f"{result:8} {name} ({time.monotonic() - start:.1f} s)", flush=True)
+    return result
+
+
+def main():
+    if len(sys.argv) < 2:
+        print(__doc__)
+        return 2
+    kit.Server.binary = sys.argv[1]
+    if not kit.MODEL:
+        print("skipped: HD_TEST_MODEL names no model\n0 passed, 0 failed, 0 skipped")
+        return 77
+    for path in sorted(pathlib.Path(__file__).resolve().parent.glob("t_*.py")):
+        importlib.import_module(path.stem)
+    wanted = [t for t in kit.TESTS if len(sys.argv) == 2 or any(w in t[0] for w in sys.argv[2:])]
+    server = None
+    passed = failed = skipped = 0
+    for name, fn, own in wanted:
+        if not own and server is None:
+            server = kit.Server("--max-context", "4096", "--deterministic")
+        result = run_one(name, fn, own, server)
+        if not own and server.process.poll() is not None:
+            print(f"FAILED   the shared server died during {name}:\n{server.log()[-3000:]}")
+            result, server = "FAILED", None
+        passed += result == "ok"
+        failed += result == "FAILED"
+        skipped += result.startswith("skipped")
+    if server:
+        server.signal()
+        if server.wait_exit() != 0:
+            print(f"FAILED   the shared server ended with {server.process.returncode}:\n"
+                  f"{server.log()[-3000:]}")
+            failed += 1
+        server.kill()
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,6 @@
+# Contract tests: the real binary and a real small model, over sockets.
+find_program(HADAL_PYTHON python3)
+if(HADAL_PYTHON)
+    add_test(NAME contract COMMAND ${HADAL_PYTHON} ${CMAKE_SOURCE_DIR}/tests/contract/run.py $<TARGET_FILE:hadal>)
+    set_tests_properties(contract PROPERTIES LABELS contract TIMEOUT 1200 SKIP_RETURN_CODE 77)
+endif()
