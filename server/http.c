@@ -29,7 +29,8 @@
 
 enum {
     STACK_BYTES = 256 << 10,
-    DROP_BYTES = 64 << 10, // an unwanted body up to here is read, so that the connection lives on
+    SEND_BYTES = 128 << 10, // unsent output of a connection; the kernel doubles it for itself
+    DROP_BYTES = 64 << 10,  // an unwanted body up to here is read, so that the connection lives on
     MAX_HEADERS_SET = 12,
     STOP_SECONDS = 2,
     SLACK_CONNECTIONS = 64, // the library closes newcomers at its limit; we make room before that
@@ -487,11 +488,12 @@ static void on_connection(void *cls, struct MHD_Connection *mc, void **ctx,
         rq = hd_calloc(1, sizeof(*rq));
         *ctx = rq;
         if (!rq) return; // its requests are dropped in on_request
-        int one = 1;
+        int one = 1, most = SEND_BYTES;
         rq->h = h;
         rq->mc = mc;
         rq->watched.fd = i->connect_fd;
         (void)setsockopt(rq->watched.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        (void)setsockopt(rq->watched.fd, SOL_SOCKET, SO_SNDBUF, &most, sizeof(most));
         hd_watch_add(h->watch, &rq->watched);
     } else if (rq) {
         rq->linger = false;

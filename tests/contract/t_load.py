@@ -120,6 +120,8 @@ def SM_121_comments_while_nothing_comes(_):
 
 @test(own=True)
 def SM_125_a_stalled_reader_is_cut_and_delays_nobody(_):
+    if kit.SLOW > 6:
+        raise kit.Skip("so slow a build does not fill the socket's buffers in time")
     with Server("--body-idle-seconds", "1", "--max-context", "4096") as s:
         c = socket.socket()
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -130,7 +130,7 @@ def SM_72_ping_is_fast_under_load(s):
 
 @test(own=True)
 def SM_5_drain_lets_a_running_stream_finish(_):
-    with Server() as s, s.socket(60) as c:
+    with Server("--drain-seconds", int(25 * kit.SLOW)) as s, s.socket(60) as c:
         c.sendall(kit.post_bytes({**kit.LONG, "max_tokens": 60, "stream": True}))
         head = kit.read_until(c, b"data: ")
         s.signal()
