@@ -43,7 +43,7 @@ static void weights_progress(void *ctx, uint64_t done, uint64_t total)
 
 bool hd_load_cancelled(const hd_loaded *l)
 {
-    return l->cfg.cancel && *l->cfg.cancel;
+    return l->cfg.cancel && __atomic_load_n(l->cfg.cancel, __ATOMIC_RELAXED);
 }
 
 static double seconds_since(int64_t t0)

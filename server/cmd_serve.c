@@ -216,7 +216,7 @@ static int drain(service *s, int sig)
     int code = 0;
     int64_t end = hd_mono_ns() + s->cfg.drain_seconds * INT64_C(1000000000);
     hd_lifecycle_set(s->sv.life, HD_LIFE_DRAINING);
-    s->cancel = 1;
+    __atomic_store_n(&s->cancel, 1, __ATOMIC_RELAXED); // read by the loader
     HD_LOG(HD_LOG_INFO, "serve", "draining", hd_f_str("signal", sig == SIGINT ? "INT" : "TERM"),
            hd_f_int("running", hd_http_active(s->http)));
     while (hd_http_active(s->http) > 0 && hd_mono_ns() < end) {

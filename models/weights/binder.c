@@ -310,7 +310,7 @@ static void stop(hd_binder *b, hd_status st, const hd_err *why)
 static void poll_cancel(hd_binder *b)
 {
     hd_err err;
-    if (b->opts.cancel && *b->opts.cancel)
+    if (b->opts.cancel && __atomic_load_n(b->opts.cancel, __ATOMIC_RELAXED))
         stop(b, hd_fail(&err, HD_E_CANCELLED, "loading was cancelled"), &err);
 }
 
