@@ -6,10 +6,12 @@
 
 hd_status hd_config_read(const hd_model_src *src, hd_model_cfg *cfg, hd_err *err)
 {
+    HD_CHECK(src->gguf || src->config, err, HD_E_NOTFOUND, "%s/config.json: there is no such file",
+             src->path);
     hd_status st = src->gguf ? hd_config_from_gguf(src->gguf, cfg, err)
                              : hd_config_from_json(src->config, cfg, err);
     if (st == HD_OK) return HD_OK;
-    return hd_err_prefix(err, st, "%s", src->gguf ? src->path : "config.json");
+    return hd_err_prefix(err, st, "%s%s", src->path, src->gguf ? "" : "/config.json");
 }
 
 static hd_status check_dim(const char *what, int64_t value, int64_t min, int64_t max, hd_err *err)

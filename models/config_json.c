@@ -151,10 +151,11 @@ static hd_status yarn_json(const hd_json *dict, int32_t max_context, hd_rope_cfg
     r->factor = (double)max_context / r->original_context; // an explicit null means the ratio
     if (!hd_json_get(dict, "factor"))
         return HD_FAIL(err, HD_E_NOTFOUND, "rope type yarn: missing field 'factor'");
-    HD_TRY(positive(dict, "factor", max_factor, &r->factor, err));
+    HD_TRY(hd_json_field_f64(dict, "factor", HD_JSON_OPTIONAL, 1e-6, max_factor, &r->factor, err));
     HD_TRY(positive(dict, "beta_fast", max_factor, &r->beta_fast, err));
     HD_TRY(positive(dict, "beta_slow", max_factor, &r->beta_slow, err));
-    HD_TRY(positive(dict, "attention_factor", max_factor, &r->attention_factor, err));
+    HD_TRY(hd_json_field_f64(dict, "attention_factor", HD_JSON_OPTIONAL, 1e-6, max_factor,
+                             &r->attention_factor, err));
     HD_TRY(positive(dict, "mscale", max_factor, &r->mscale, err));
     HD_TRY(positive(dict, "mscale_all_dim", max_factor, &r->mscale_all_dim, err));
     return hd_json_field_bool(dict, "truncate", HD_JSON_OPTIONAL, &r->truncate, err);

@@ -96,7 +96,7 @@ static hd_status search_folder(const char *dir, gguf_search *g, hd_err *err)
     return st;
 }
 
-// The path of the only GGUF in dir; of part 1 when it is a split set.
+// The path of the only GGUF in dir; of part 1 when it is a split set. NULL when there is none.
 static hd_status find_gguf(const char *dir, char **out, hd_err *err)
 {
     *out = NULL;
@@ -104,15 +104,12 @@ static hd_status find_gguf(const char *dir, char **out, hd_err *err)
     hd_status st = search_folder(dir, &g, err);
     size_t n_stem;
     uint32_t no, count;
-    if (st == HD_OK && g.n_models == 0)
-        st =
-            HD_FAIL(err, HD_E_NOTFOUND, "%s: no config.json and no .gguf file in this folder", dir);
     if (st == HD_OK && g.n_models > 1)
         st = HD_FAIL(err, HD_E_INVAL,
                      "%s: found %d GGUF models and no config.json, expected one; give the path of "
                      "the file",
                      dir, g.n_models);
-    if (st == HD_OK) {
+    if (st == HD_OK && g.first) {
         if (hd_gguf_split_name(hd_slice_str(g.first), &n_stem, &no, &count))
             memcpy(g.first + n_stem, "-00001", 6);
         *out = hd_path_join(dir, g.first);
@@ -147,18 +144,31 @@ static hd_status open_gguf(hd_model_src *s, hd_err *err)
     return hd_gguf_open(s->path, &s->gguf, err);
 }
 
+static hd_status has_file(const char *dir, const char *file, bool *has, hd_err *err)
+{
+    char *path = hd_path_join(dir, file);
+    HD_CHECK(path, err, HD_E_NOMEM, "%s: no memory to open it", dir);
+    *has = hd_path_stat(path, NULL) != HD_PATH_NONE;
+    hd_free(path);
+    return HD_OK;
+}
+
 static hd_status open_folder(hd_model_src *s, hd_err *err)
 {
+    bool has_tokenizer = false;
+    char *file = NULL;
     HD_TRY(read_json(s->path, "config.json", &s->config, err));
-    if (s->config) {
-        HD_TRY(read_json(s->path, "tokenizer_config.json", &s->tokenizer_config, err));
-        return read_json(s->path, "generation_config.json", &s->generation_config, err);
+    if (!s->config) HD_TRY(find_gguf(s->path, &file, err));
+    if (file) {
+        hd_free(s->path);
+        s->path = file;
+        return open_gguf(s, err);
     }
-    char *file;
-    HD_TRY(find_gguf(s->path, &file, err));
-    hd_free(s->path);
-    s->path = file;
-    return open_gguf(s, err);
+    HD_TRY(has_file(s->path, "tokenizer.json", &has_tokenizer, err));
+    HD_CHECK(s->config || has_tokenizer, err, HD_E_NOTFOUND,
+             "%s: no config.json and no .gguf file in this folder", s->path);
+    HD_TRY(read_json(s->path, "tokenizer_config.json", &s->tokenizer_config, err));
+    return read_json(s->path, "generation_config.json", &s->generation_config, err);
 }
 
 static hd_status open_any(hd_model_src *s, hd_err *err)
@@ -176,7 +186,7 @@ static hd_status open_any(hd_model_src *s, hd_err *err)
     default:
         return HD_FAIL(err, HD_E_NOTFOUND,
                        "%s: not found or not accessible, expected a model folder or a .gguf file",
-                       s->path);
+                       s->path[0] ? s->path : "(an empty path)");
     }
     s->name = name_of(s->path);
     HD_CHECK(s->name, err, HD_E_NOMEM, "%s: no memory for its name", s->path);

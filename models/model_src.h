@@ -3,7 +3,8 @@
 // Opening reads the small files (config.json, tokenizer_config.json, generation_config.json, or
 // GGUF metadata) and nothing else; weights and tokenizer are opened from it by their own modules. A
 // folder that holds exactly one GGUF (or part 1 of one split set) and no config.json counts as that
-// file. Immutable after opening: any thread.
+// file. A tokenizer alone is a source too, for what needs no model. Immutable after opening: any
+// thread.
 #ifndef HADAL_MODELS_MODEL_SRC_H
 #define HADAL_MODELS_MODEL_SRC_H
 
@@ -19,7 +20,7 @@ typedef struct hd_model_src {
     char *path;                 // as given, or the GGUF file found inside the folder
     char *name;                 // last path component without extension: default served name
     hd_gguf *gguf;              // NULL for folders
-    hd_json *config;            // config.json; NULL for GGUF
+    hd_json *config;            // config.json; NULL for GGUF or a tokenizer alone
     hd_json *tokenizer_config;  // may be NULL
     hd_json *generation_config; // may be NULL
 } hd_model_src;

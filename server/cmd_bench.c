@@ -199,7 +199,8 @@ int hd_cmd_bench(int argc, char **argv)
     if (st == HD_OK) st = hd_runner_open(&cfg, &r, &err);
     hd_cli_progress_end(&meter);
     if (st == HD_OK) st = bench(&c, r, &err);
-    code = st == HD_OK ? (hd_cli_flush() ? 0 : 1) : hd_cli_fail(&err);
+    if (st == HD_OK) st = hd_cli_flush(&err);
+    code = st == HD_OK ? 0 : hd_cli_fail(&err);
     hd_runner_close(r);
     return code;
 }

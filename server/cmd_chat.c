@@ -105,8 +105,15 @@ static bool command(const char *line, talk *t, size_t n_system, const hd_talk_re
 // A line from the terminal with editing, or from a pipe without; NULL at the end.
 static char *next_line(void)
 {
-    if (isatty(STDIN_FILENO)) return readline("> ");
     char *line = NULL;
+    if (isatty(STDIN_FILENO)) {
+        do {
+            interrupted = 0;
+            line = readline("> ");
+            if (!line) putchar('\n');
+        } while (!line && interrupted); // Ctrl-C drops the line, not the program
+        return line;
+    }
     size_t cap = 0;
     ssize_t n = getline(&line, &cap, stdin);
     if (n < 0) {
@@ -135,7 +142,7 @@ static void converse(const hd_config *c, hd_engine *e, talk *t)
                 printf("error: %s\n", err.msg);
         }
         free(line); // readline's own allocation
-        if (!go_on || !hd_cli_flush()) break;
+        if (!go_on || hd_cli_flush(&err) != HD_OK) break;
     }
 }
 

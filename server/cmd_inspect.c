@@ -215,8 +215,8 @@ static hd_status show_model(const hd_config *c, const hd_model_src *src, hd_err 
 {
     hd_model_cfg cfg;
     hd_source *s = NULL;
-    row("model", "%s (%s)", src->path, src->gguf ? "GGUF" : "Hugging Face folder");
     HD_TRY(hd_config_read(src, &cfg, err));
+    row("model", "%s (%s)", src->path, src->gguf ? "GGUF" : "Hugging Face folder");
     show_config(&cfg);
     HD_TRY(src->gguf ? hd_source_open_gguf(src->gguf, &s, err)
                      : hd_source_open_safetensors(src->path, &s, err));
@@ -269,7 +269,8 @@ int hd_cmd_inspect(int argc, char **argv)
         if (st == HD_OK) st = hd_model_src_open(c.model, &src, &err);
         if (st == HD_OK) st = c.render ? render(&c, src, &err) : show_model(&c, src, &err);
     }
-    code = st == HD_OK ? (hd_cli_flush() ? 0 : 1) : hd_cli_fail(&err);
+    if (st == HD_OK) st = hd_cli_flush(&err);
+    code = st == HD_OK ? 0 : hd_cli_fail(&err);
     hd_model_src_close(src);
     return code;
 }

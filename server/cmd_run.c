@@ -2,6 +2,7 @@
 #include "server/cmd.h"
 #include "server/talk.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ static hd_status read_prompt(const hd_config *c, hd_buf *out, hd_err *err)
         char chunk[4096];
         for (size_t n; (n = fread(chunk, 1, sizeof(chunk), stdin)) > 0;)
             hd_buf_put(out, chunk, n);
+        HD_CHECK(!ferror(stdin), err, HD_E_IO, "standard input: %s", strerror(errno));
     }
     HD_CHECK(!out->failed, err, HD_E_NOMEM, "out of memory");
     HD_CHECK(c->raw || out->len > 0, err, HD_E_INVAL, "no prompt: give one behind the options");
@@ -59,7 +61,7 @@ static hd_status answer(const hd_config *c, hd_engine *e, hd_slice prompt, hd_er
     HD_TRY(hd_talk(e, &rq, &interrupted, NULL, &result, err));
     if (!c->raw) putchar('\n');
     HD_CHECK(result.finish != HD_FINISH_CANCELLED, err, HD_E_CANCELLED, "interrupted");
-    return hd_cli_flush() ? HD_OK : HD_FAIL(err, HD_E_IO, "standard output is closed");
+    return hd_cli_flush(err);
 }
 
 int hd_cmd_run(int argc, char **argv)

@@ -2,13 +2,13 @@
 // own sequence; prints perplexity, or writes every row of logits as a NumPy file.
 #include "engine/runner.h"
 #include "kernels/base/json.h"
-#include "kernels/base/mem.h"
 #include "server/cli.h"
 #include "server/cmd.h"
 
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct scoring {
     const int32_t *ids;
@@ -17,6 +17,10 @@ typedef struct scoring {
     FILE *npy;  // NULL: perplexity
     const char *npy_path;
 } scoring;
+
+typedef struct sequences {
+    hd_ids ids, ends; // ends: where each sequence ends in ids
+} sequences;
 
 // -log softmax(logits)[id], summed in double.
 static double token_nll(const float *logits, int32_t vocab, int32_t id)
@@ -41,15 +45,21 @@ static hd_status parse_ids(hd_slice line, int32_t vocab, hd_ids *out, hd_err *er
 {
     hd_json *v = NULL;
     hd_status st = hd_json_parse(line, &hd_json_request_limits, &v, err);
-    out->n = 0;
+    size_t at = 0;
     if (st == HD_OK && hd_json_type(v) != HD_JSON_ARRAY)
         st = HD_FAIL(err, HD_E_INVAL, "found %s, expected an array of token ids",
                      hd_json_type_name(v));
-    for (const hd_json *e = hd_json_first(v); st == HD_OK && e; e = hd_json_next(e)) {
+    for (const hd_json *e = hd_json_first(v); st == HD_OK && e; e = hd_json_next(e), at++) {
         int64_t id;
-        if (!hd_json_i64(e, &id) || id < 0 || id >= vocab)
-            st = HD_FAIL(err, HD_E_INVAL, "element %zu: expected a token id in [0, %d)", out->n,
+        if (!hd_json_i64(e, &id))
+            st = HD_FAIL(err, HD_E_INVAL, "element %zu: found %s, expected a token id in [0, %d)",
+                         at,
+                         hd_json_type(e) == HD_JSON_NUMBER ? "a number that is not whole"
+                                                           : hd_json_type_name(e),
                          (int)vocab);
+        else if (id < 0 || id >= vocab)
+            st = HD_FAIL(err, HD_E_INVAL, "element %zu: found %lld, expected a token id in [0, %d)",
+                         at, (long long)id, (int)vocab);
         else if (!hd_ids_push(out, (int32_t)id))
             st = HD_FAIL(err, HD_E_NOMEM, "out of memory");
     }
@@ -73,60 +83,65 @@ static hd_status npy_header(scoring *s, uint64_t rows, int32_t vocab, hd_err *er
     return HD_OK;
 }
 
-// Checks every line before the first token is computed; counts the tokens.
-static hd_status count_tokens(FILE *in, int32_t vocab, hd_ids *ids, uint64_t *total, hd_err *err)
+// Reads every line before the first token is computed, so that a bad one costs no time and a pipe
+// will do.
+static hd_status read_ids(const hd_config *c, FILE *in, const hd_model_facts *f, sequences *q,
+                          hd_err *err)
 {
     hd_buf line = {0};
     hd_status st = HD_OK;
-    *total = 0;
     for (long n = 1; st == HD_OK && hd_cli_line(in, &line); n++) {
+        const size_t from = q->ids.n;
         if (line.len == 0) continue;
-        st = parse_ids(hd_buf_slice(&line), vocab, ids, err);
-        if (st != HD_OK) hd_err_prefix(err, st, "line %ld", n);
-        *total += ids->n;
+        st = parse_ids(hd_buf_slice(&line), f->cfg.vocab, &q->ids, err);
+        if (st == HD_OK && q->ids.n - from > (size_t)f->max_context)
+            st = HD_FAIL(err, HD_E_LIMIT, "found %zu tokens, the context holds %d", q->ids.n - from,
+                         (int)f->max_context);
+        if (st == HD_OK && !hd_ids_push(&q->ends, (int32_t)q->ids.n))
+            st = HD_FAIL(err, HD_E_NOMEM, "out of memory");
+        if (st != HD_OK) hd_err_prefix(err, st, "%s: line %ld", c->ids, n);
     }
+    if (st == HD_OK) st = hd_cli_line_end(in, &line, c->ids, err);
     hd_buf_fini(&line);
-    rewind(in);
     return st;
 }
 
-static hd_status score_line(hd_runner *r, scoring *s, const hd_ids *ids, int32_t chunk, hd_err *err)
+static hd_status score_one(hd_runner *r, scoring *s, int32_t chunk, hd_err *err)
 {
-    s->ids = ids->v;
-    s->n = (int32_t)ids->n;
-    s->nll = 0;
     hd_runner_reset(r);
-    if (s->n == 0) return HD_OK;
-    hd_status st = hd_runner_feed(r, ids->v, s->n, chunk, HD_WANT_ALL, take_row, s, err);
+    s->nll = 0;
+    hd_status st = hd_runner_feed(r, s->ids, s->n, chunk, HD_WANT_ALL, take_row, s, err);
     if (st == HD_E_IO && s->npy) return HD_FAIL(err, st, "%s: %s", s->npy_path, strerror(errno));
     if (st != HD_OK || s->npy) return st;
-    int32_t predicted = s->n - 1;
+    int32_t predicted = s->n > 0 ? s->n - 1 : 0;
     printf("{\"tokens\": %d, \"predicted\": %d, \"nll\": %.9g, \"perplexity\": %.9g}\n", (int)s->n,
            (int)predicted, s->nll, predicted ? exp(s->nll / predicted) : 1.0);
-    return hd_cli_flush() ? HD_OK : HD_FAIL(err, HD_E_IO, "standard output is closed");
+    return hd_cli_flush(err);
 }
 
-static hd_status score_file(const hd_config *c, hd_runner *r, FILE *in, hd_err *err)
+static hd_status score_all(const hd_config *c, hd_runner *r, const sequences *q, hd_err *err)
 {
     scoring s = {.npy_path = c->logits};
-    hd_ids ids = {0};
-    hd_buf line = {0};
-    uint64_t total;
-    int32_t vocab = hd_runner_facts(r)->cfg.vocab;
-    hd_status st = count_tokens(in, vocab, &ids, &total, err);
-    if (st == HD_OK && c->logits && !(s.npy = fopen(c->logits, "wb")))
-        st = HD_FAIL(err, HD_E_IO, "%s: %s", c->logits, strerror(errno));
-    if (st == HD_OK && s.npy) st = npy_header(&s, total, vocab, err);
-    while (st == HD_OK && hd_cli_line(in, &line)) {
-        if (line.len == 0) continue;
-        st = parse_ids(hd_buf_slice(&line), vocab, &ids, err);
-        if (st == HD_OK) st = score_line(r, &s, &ids, (int32_t)c->chunk, err);
+    struct stat info;
+    hd_status st = HD_OK;
+    int32_t from = 0;
+    if (c->logits) {
+        s.npy = fopen(c->logits, "wb");
+        HD_CHECK(s.npy, err, HD_E_IO, "%s: %s", c->logits, strerror(errno));
+        st = npy_header(&s, q->ids.n, hd_runner_facts(r)->cfg.vocab, err);
     }
-    if (s.npy && fclose(s.npy) != 0 && st == HD_OK)
+    for (size_t i = 0; st == HD_OK && i < q->ends.n; i++) {
+        s.ids = q->ids.v + from;
+        s.n = q->ends.v[i] - from;
+        from = q->ends.v[i];
+        st = score_one(r, &s, (int32_t)c->chunk, err);
+    }
+    if (!s.npy) return st;
+    // Half a file must not pass for a whole one; a device or a pipe stays what it is.
+    bool is_file = fstat(fileno(s.npy), &info) == 0 && S_ISREG(info.st_mode);
+    if (fclose(s.npy) != 0 && st == HD_OK)
         st = HD_FAIL(err, HD_E_IO, "%s: %s", c->logits, strerror(errno));
-    if (s.npy && st != HD_OK) remove(c->logits); // half a file must not pass for a whole one
-    hd_ids_fini(&ids);
-    hd_buf_fini(&line);
+    if (st != HD_OK && is_file) remove(c->logits);
     return st;
 }
 
@@ -137,6 +152,7 @@ int hd_cmd_score(int argc, char **argv)
     hd_err err = {0};
     hd_runner *r = NULL;
     hd_cli_meter meter = {0};
+    sequences q = {{0}, {0}};
     FILE *in = NULL;
     int code;
     if (!hd_cli_settings(&c, HD_CMD_SCORE, argc, argv, &code)) return code;
@@ -148,12 +164,12 @@ int hd_cmd_score(int argc, char **argv)
         st = HD_FAIL(&err, HD_E_NOTFOUND, "%s: %s", c.ids, strerror(errno));
     if (st == HD_OK) st = hd_runner_open(&cfg, &r, &err);
     hd_cli_progress_end(&meter);
-    if (st == HD_OK) {
-        st = score_file(&c, r, in, &err);
-        if (st != HD_OK) hd_err_prefix(&err, st, "%s", c.ids);
-    }
+    if (st == HD_OK) st = read_ids(&c, in, hd_runner_facts(r), &q, &err);
+    if (st == HD_OK) st = score_all(&c, r, &q, &err);
     code = st == HD_OK ? 0 : hd_cli_fail(&err);
     if (in) fclose(in);
+    hd_ids_fini(&q.ids);
+    hd_ids_fini(&q.ends);
     hd_runner_close(r);
     return code;
 }

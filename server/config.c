@@ -90,7 +90,7 @@ static bool parse_integer(const char *s, bool suffix, int64_t *out)
         s++;
     errno = 0;
     long long v = strtoll(s, &end, 10);
-    if (end == s || errno) return false;
+    if (end == s || errno || v < 0) return false; // no setting is negative
     int shift = 0;
     if (suffix && *end) {
         static const char units[] = "KMGT";
@@ -100,7 +100,7 @@ static bool parse_integer(const char *s, bool suffix, int64_t *out)
         end++;
         if (*end == 'i') end++;
         if (*end == 'B' || *end == 'b') end++;
-        if (v > (INT64_MAX >> shift) || v < 0) return false;
+        if (v > (INT64_MAX >> shift)) return false;
     }
     while (*end == ' ')
         end++;

@@ -4,6 +4,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_LEAK_CHECK 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(WITH_LEAK_CHECK)
+#define WITH_LEAK_CHECK 1
+#endif
 
 enum { EXIT_USAGE = 64 };
 
@@ -52,7 +62,7 @@ static int unknown(const char *word)
     return EXIT_USAGE;
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
     if (argc < 2) return hd_cmd_serve(0, argv + argc);
     const char *word = argv[1];
@@ -78,4 +88,16 @@ int main(int argc, char **argv)
     for (int i = 0; i < N_COMMANDS; i++)
         if (strcmp(word, commands[i].name) == 0) return commands[i].run(argc - skip, argv + skip);
     return unknown(word);
+}
+
+int main(int argc, char **argv)
+{
+    int code = dispatch(argc, argv);
+    // OpenBLAS waits at exit for its own threads, and one of them that found no memory when the
+    // library was loaded never ends.
+    fflush(NULL);
+#ifndef WITH_LEAK_CHECK // it runs at exit
+    _exit(code);
+#endif
+    return code;
 }

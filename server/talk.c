@@ -53,11 +53,8 @@ hd_status hd_talk(hd_engine *e, const hd_gen_request *rq, const volatile int *in
             *err = d.error;
             st = d.error.code;
         }
-        more = kind != HD_GEN_DONE && kind != HD_GEN_ERROR;
-        if (!hd_cli_flush()) { // nobody reads any more
-            more = false;
-            st = HD_FAIL(err, HD_E_IO, "standard output is closed");
-        }
+        if (st == HD_OK) st = hd_cli_flush(err); // fails when nobody reads any more
+        more = st == HD_OK && kind != HD_GEN_DONE;
     }
     if (last != HD_PIECE_CONTENT && isatty(STDOUT_FILENO)) fputs("\033[0m", stdout);
     out->finish = d.finish;

@@ -14,11 +14,13 @@
 
 // ---- files ---------------------------------------------------------------------------------
 
+enum { NAMED_WHOLE = 96 }; // longer paths would push the rest out of messages
+
 hd_status hd_weight_file_open(hd_weight_file *f, const char *path, hd_err *err)
 {
     *f = (hd_weight_file){0};
     HD_TRY(hd_filemap_open(path, &f->map, err));
-    f->name = hd_strdup(hd_path_base(path));
+    f->name = hd_strdup(strlen(path) <= NAMED_WHOLE ? path : hd_path_base(path));
     if (!f->name) {
         hd_weight_file_close(f);
         return HD_FAIL(err, HD_E_NOMEM, "%s: no memory to open it", path);
@@ -187,7 +189,7 @@ int32_t hd_source_files(const hd_source *s)
 const char *hd_source_file_name(const hd_source *s, int32_t file)
 {
     HD_ASSERT(file >= 0 && file < s->n_files);
-    return s->file[file].name;
+    return hd_path_base(s->file[file].name);
 }
 
 static size_t offset_of(const hd_weight_file *f, const hd_source_tensor *t)

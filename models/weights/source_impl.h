@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 typedef struct hd_weight_file {
-    char *name;       // last path component
+    char *name;       // the path, or its last component when that is long
     hd_filemap map;   // empty when the bytes are the caller's
     const uint8_t *p; // content; NULL when n is 0
     size_t n;

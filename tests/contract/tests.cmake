@@ -1,6 +1,8 @@
-# Contract tests: the real binary and a real small model, over sockets.
+# Contract tests: the real binary, over sockets with a real small model, and on the command line.
 find_program(HADAL_PYTHON python3)
 if(HADAL_PYTHON)
     add_test(NAME contract COMMAND ${HADAL_PYTHON} ${CMAKE_SOURCE_DIR}/tests/contract/run.py $<TARGET_FILE:hadal>)
     set_tests_properties(contract PROPERTIES LABELS contract TIMEOUT 1200 SKIP_RETURN_CODE 77)
+    add_test(NAME cli COMMAND ${HADAL_PYTHON} ${CMAKE_SOURCE_DIR}/tests/contract/test_cli.py $<TARGET_FILE:hadal>)
+    set_tests_properties(cli PROPERTIES LABELS cli TIMEOUT 600)
 endif()

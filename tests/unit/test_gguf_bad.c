@@ -267,8 +267,9 @@ static void huge_header(void)
     hd_err err = {0};
     hd_gguf *g;
     EXPECT_INT(hd_gguf_open(path, &g, &err), HD_E_LIMIT);
-    EXPECT_STR(err.msg, "huge.gguf: key 'p': found it to end at byte 268435880, expected metadata "
-                        "of at most 268435456 bytes");
+    EXPECT_CONTAINS(err.msg,
+                    "huge.gguf: key 'p': found it to end at byte 268435880, expected metadata "
+                    "of at most 268435456 bytes");
 }
 
 static void alignment(void)

@@ -1,5 +1,6 @@
 // Where a model is: folders in Hugging Face layout, GGUF files, folders that hold one.
 #include "kernels/base/mem.h"
+#include "models/config.h"
 #include "models/model_src.h"
 #include "tests/harness/test.h"
 #include "tests/unit/write_files.h"
@@ -139,6 +140,24 @@ static void relative_names(void)
         EXPECT_STR(s->name, "here-1.5");
         hd_model_src_close(s);
     }
+}
+
+static void tokenizer_alone(void)
+{
+    const char *dir = new_folder("model");
+    hd_model_cfg cfg;
+    hd_err err = {0};
+    hd_test_write_str(hd_test_path(dir, "tokenizer.json"), "{}");
+    hd_test_write_str(hd_test_path(dir, "tokenizer_config.json"), "{}");
+    hd_model_src *s = open_src(dir);
+    EXPECT(!s->gguf && !s->config && s->tokenizer_config);
+    EXPECT_INT(hd_config_read(s, &cfg, &err), HD_E_NOTFOUND);
+    EXPECT_CONTAINS(err.msg, "model/config.json: there is no such file");
+    hd_model_src_close(s);
+    write_gguf(hd_test_path(dir, "m.gguf"), NULL); // a model goes before it
+    s = open_src(dir);
+    EXPECT(s->gguf && !s->tokenizer_config);
+    hd_model_src_close(s);
 }
 
 // ---- what is refused -----------------------------------------------------------------------
@@ -365,8 +384,9 @@ static void out_of_memory(void)
 
 HD_TEST_MAIN("model_src", {"folder", folder}, {"gguf_file", gguf_file}, {"gguf_blob", gguf_blob},
              {"folder_with_gguf", folder_with_gguf},
-             {"folder_with_split_set", folder_with_split_set}, {"relative_names", relative_names},
-             {"nothing_there", nothing_there}, {"not_models", not_models}, {"bad_json", bad_json},
+             {"folder_with_split_set", folder_with_split_set}, {"tokenizer_alone", tokenizer_alone},
+             {"relative_names", relative_names}, {"nothing_there", nothing_there},
+             {"not_models", not_models}, {"bad_json", bad_json},
              {"template_in_folder", template_in_folder}, {"template_list", template_list},
              {"bad_template_files", bad_template_files}, {"template_in_gguf", template_in_gguf},
              {"long_template_in_gguf", long_template_in_gguf},

@@ -10,12 +10,16 @@ static hd_err err;
 // Loads "serve" settings from words; returns the status.
 static hd_status load(unsigned command, const char *a, const char *b, const char *d)
 {
+    static char *kept[256]; // settings point into their words until the test's process ends
+    static int n_kept;
     char *argv[4] = {0};
     const char *words[3] = {a, b, d};
     int argc = 0;
     bool stop;
-    for (int i = 0; i < 3 && words[i]; i++)
-        argv[argc++] = strdup(words[i]); // lives until the test's process ends
+    for (int i = 0; i < 3 && words[i]; i++) {
+        EXPECT(n_kept < 256);
+        argv[argc++] = kept[n_kept++] = strdup(words[i]);
+    }
     memset(&err, 0, sizeof(err));
     return hd_config_load(&c, command, argc, argv, &stop, &err);
 }
