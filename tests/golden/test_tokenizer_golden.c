@@ -3,7 +3,7 @@
 // character.
 //
 // The small tokenizers are in the repository; the big ones are data beside it, and SmolLM2's GGUF
-// is named by HD_SMOLLM2_GGUF.
+// is named by HD_TEST_MODEL.
 #include "kernels/base/clock.h"
 #include "kernels/base/file.h"
 #include "models/tokenizer/tokenizer.h"
@@ -144,8 +144,8 @@ static void qwen3(void)
 }
 static void smollm2(void)
 {
-    const char *path = getenv("HD_SMOLLM2_GGUF");
-    if (!path) hd_test_skip("HD_SMOLLM2_GGUF does not name SmolLM2-135M-Instruct.Q4_1.gguf");
+    const char *path = getenv("HD_TEST_MODEL");
+    if (!path) hd_test_skip("HD_TEST_MODEL does not name SmolLM2-135M-Instruct.Q4_1.gguf");
     hd_tokenizer *t = open_gguf(path);
     EXPECT_STR(hd_tokenizer_facts(t)->pretok, "smollm");
     check_cases(t, "smollm2", 1700, true); // bytes it lacks are dropped

@@ -11,7 +11,7 @@
 Names: deepseek-v3 llama-3.1 qwen3 (folders of --shared/tokenizers), deepseek-llm deepseek-coder
 (GGUF files of --shared/gguf-vocab) and smollm2 (another), rebuilt from vocabulary and merges;
 small-bytes, small-chars, small-regex. smollm2 is SmolLM2-135M-Instruct.Q4_1.gguf; its path may also
-be in HD_SMOLLM2_GGUF. The committed files were made with tokenizers 0.23.3.
+be in HD_TEST_MODEL. The committed files were made with tokenizers 0.23.3.
 
 Case file: "HDTG0001", then per case: flag byte (1: added tokens match), varint length, UTF-8 text,
 varint count, varint ids. Varints are LEB128. Training breaks ties differently from run to run, so a
@@ -357,7 +357,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--show", type=int, default=3)
     p.add_argument("--shared", default="../shared/data")
-    p.add_argument("--smollm2", default=os.environ.get("HD_SMOLLM2_GGUF"), metavar="FILE")
+    p.add_argument("--smollm2", default=os.environ.get("HD_TEST_MODEL"), metavar="FILE")
     args = p.parse_args()
     print("tokenizers", tokenizers.__version__)
     if args.command == "write":
