@@ -44,16 +44,22 @@ void hd_opt_text(const hd_opt *o, const hd_config *c, hd_buf *out)
     }
 }
 
+enum { HELP_COLUMN = 36 };
+
+// One setting: flag, meaning and default; a flag too wide for its column stands on its own line.
 static void help_row(FILE *to, const hd_opt *o)
 {
-    char left[64];
-    snprintf(left, sizeof(left), "--%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-    if (o->type == HD_OPT_ENUM) snprintf(left, sizeof(left), "--%s %s", o->name, o->choices);
-    fprintf(to, "  %-34s%s", left, o->help);
+    char left[96];
+    const char *arg = o->type == HD_OPT_ENUM ? o->choices : o->arg;
+    int width = snprintf(left, sizeof(left), "  --%s%s%s", o->name, arg ? " " : "", arg ? arg : "");
+    if (width >= HELP_COLUMN)
+        fprintf(to, "%s\n%-*s%s", left, HELP_COLUMN, "", o->help);
+    else
+        fprintf(to, "%-*s%s", HELP_COLUMN, left, o->help);
     if (o->fallback && o->type != HD_OPT_BOOL && !strstr(o->help, "default"))
         fprintf(to, " [%s]", o->fallback);
     fputc('\n', to);
-    if (o->env) fprintf(to, "  %-34s%s\n", "", o->env);
+    if (o->env) fprintf(to, "%-*s%s\n", HELP_COLUMN, "", o->env);
 }
 
 void hd_config_help(FILE *to, unsigned command)
