@@ -118,6 +118,7 @@ static hd_status set_value(const hd_opt *o, hd_config *c, const char *where, con
     char *end;
     switch (o->type) {
     case HD_OPT_STR:
+    case HD_OPT_SECRET:
         *(const char **)p = text;
         return HD_OK;
     case HD_OPT_BOOL:
@@ -149,9 +150,21 @@ static hd_status set_value(const hd_opt *o, hd_config *c, const char *where, con
     return HD_FAIL(err, HD_E_INTERNAL, "%s: unknown type of setting", where);
 }
 
-static void mark_given(hd_config *c, int row)
+hd_status hd_opt_set(hd_config *c, int row, hd_slice where, const char *text, hd_err *err)
 {
+    char name[64];
+    snprintf(name, sizeof(name), "%.*s", (int)(where.n < 63 ? where.n : 63), where.p);
+    HD_TRY(set_value(&hd_opts[row], c, name, text, err));
     c->given[row / 64] |= UINT64_C(1) << (row % 64);
+    c->origin[row] = where;
+    return HD_OK;
+}
+
+int hd_opt_row(const char *name)
+{
+    for (int i = 0; i < hd_n_opts; i++)
+        if (strcmp(hd_opts[i].name, name) == 0) return i;
+    return -1;
 }
 
 bool hd_config_given(const hd_config *c, const void *m)
@@ -183,12 +196,12 @@ static hd_status read_env(hd_config *c, unsigned command, hd_err *err)
         for (const char *p = o->env; *p;) {
             char name[64];
             size_t n = strcspn(p, " ");
+            hd_slice where = {p, n};
             snprintf(name, sizeof(name), "%.*s", (int)n, p);
             p += n + (p[n] == ' ');
             const char *v = getenv(name);
             if (!v || !*v) continue;
-            HD_TRY(set_value(o, c, name, v, err));
-            mark_given(c, i);
+            HD_TRY(hd_opt_set(c, i, where, v, err));
             break;
         }
     }
@@ -258,16 +271,14 @@ static hd_status read_flag(hd_config *c, unsigned command, int argc, char **argv
     int row = find_flag(arg + 2, n, command);
     if (row < 0) return unknown_flag(arg, command, err);
     const hd_opt *o = &hd_opts[row];
-    char where[64];
-    snprintf(where, sizeof(where), "--%s", o->name);
     const char *value = arg[2 + n] == '=' ? arg + 2 + n + 1 : NULL;
     if (!value && o->type == HD_OPT_BOOL) value = "true";
     if (!value) {
-        HD_CHECK(*i + 1 < argc, err, HD_E_INVAL, "%s needs a value (%s)", where, o->arg);
+        HD_CHECK(*i + 1 < argc, err, HD_E_INVAL, "--%s needs a value (%s)", o->name,
+                 o->arg ? o->arg : o->choices);
         value = argv[++*i];
     }
-    mark_given(c, row);
-    return set_value(o, c, where, value, err);
+    return hd_opt_set(c, row, hd_slice_of(arg, n + 2), value, err);
 }
 
 hd_status hd_config_load(hd_config *c, unsigned command, int argc, char **argv, bool *stop,

@@ -1,6 +1,7 @@
 // Settings: one table row gives flag, environment variable, type, bounds, default and help.
 //
-// Precedence: flag > HADAL_* variable > default. --help, validation, the start-up line and `hadal
+// Precedence: flag > HADAL_* variable > other servers' variables (config_alias.h, serve only) >
+// serving.properties > default. --help, validation, the start-up line and `hadal
 // inspect --config` all read the table (config.c). Unknown flags and unknown HADAL_* variables are
 // errors that name the nearest valid name.
 #ifndef HADAL_SERVER_CONFIG_H
@@ -29,6 +30,13 @@ enum { // which commands a setting belongs to
     HD_CMD_BENCH = 1 << 6,
 };
 
+enum { HD_MAX_OPTS = 128 }; // rows the table may have
+
+typedef enum hd_formatter { HD_FMT_AUTO, HD_FMT_JSON, HD_FMT_JSONL, HD_FMT_SSE } hd_formatter;
+enum { HD_KEY_SCOPE_V1, HD_KEY_SCOPE_ALL };                  // hd_config.api_key_scope
+enum { HD_METRICS_VLLM, HD_METRICS_OWN };                    // hd_config.metrics_compat
+enum { HD_REASON_BOTH, HD_REASON_CONTENT, HD_REASON_PLAIN }; // hd_config.reasoning_field
+
 typedef enum hd_inputs_profile {
     HD_PROFILE_AUTO,
     HD_PROFILE_TGI,
@@ -50,7 +58,13 @@ typedef struct hd_config {
     int64_t header_seconds, body_idle_seconds, idle_seconds, drain_seconds,
         keepalive_comment_seconds;
     int64_t max_stop, max_messages, default_max_new_tokens;
-    int64_t inputs_profile; // hd_inputs_profile
+    int64_t inputs_profile;   // hd_inputs_profile
+    int64_t output_formatter; // hd_formatter
+    const char *api_key, *cors_origin;
+    int64_t api_key_scope, metrics_compat, reasoning_field, max_best_of, fail_linger_seconds;
+    int64_t deadline_sync_seconds, deadline_stream_seconds, request_seconds;
+    bool strict, strict_model_name, force_unary, batch_multi, batch_strict, echo_attributes;
+    bool exit_on_device_failure;
     // log
     int64_t log_level, log_format; // hd_log_level, hd_log_format
     bool log_content;
@@ -74,6 +88,8 @@ typedef struct hd_config {
     const char *const *rest;
     int n_rest;
     uint64_t given[2]; // bit per table row: set by flag or environment
+    // Per table row: the flag or variable that set it; empty: the default. Borrowed.
+    hd_slice origin[HD_MAX_OPTS];
 } hd_config;
 
 // argv without the program and command names. Handles --help (prints, *stop = true). HD_E_INVAL

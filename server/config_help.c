@@ -28,6 +28,9 @@ void hd_opt_text(const hd_opt *o, const hd_config *c, hd_buf *out)
         hd_buf_puts(out, s ? s : "");
         break;
     }
+    case HD_OPT_SECRET:
+        if (*(const char *const *)p) hd_buf_puts(out, "***");
+        break;
     case HD_OPT_BOOL:
         hd_buf_puts(out, *(const bool *)p ? "true" : "false");
         break;
@@ -72,20 +75,23 @@ void hd_config_help(FILE *to, unsigned command)
     fprintf(to, "\n%s", d->text);
 }
 
-static const char *origin_of(const hd_config *c, int row)
+// The flag or variable that set a row.
+static hd_slice origin_of(const hd_config *c, int row)
 {
-    return c->given[row / 64] >> (row % 64) & 1 ? "set" : "default";
+    return c->origin[row].n ? c->origin[row] : hd_slice_str("default");
 }
 
 void hd_config_log(const hd_config *c, unsigned command)
 {
-    hd_log_field f[128] = {{0}};
-    hd_buf text[128] = {{0}};
+    hd_log_field f[HD_MAX_OPTS] = {{0}};
+    hd_buf text[HD_MAX_OPTS] = {{0}};
     int n = 0;
     for (int i = 0; i < hd_n_opts; i++) {
         if (!(hd_opts[i].commands & command)) continue;
         hd_opt_text(&hd_opts[i], c, &text[n]);
-        hd_buf_printf(&text[n], " (%s)", origin_of(c, i));
+        hd_buf_puts(&text[n], text[n].len ? " (" : "(");
+        hd_buf_put_slice(&text[n], origin_of(c, i));
+        hd_buf_putc(&text[n], ')');
         f[n] = hd_f_slice(hd_opts[i].name, hd_buf_slice(&text[n]));
         n++;
     }
@@ -106,7 +112,9 @@ void hd_config_json(const hd_config *c, unsigned command, hd_buf *out)
         hd_buf_clear(&text);
         hd_opt_text(&hd_opts[i], c, &text);
         hd_json_put_str(out, hd_buf_slice(&text));
-        hd_buf_printf(out, ",\"from\":\"%s\"}", origin_of(c, i));
+        hd_buf_puts(out, ",\"from\":");
+        hd_json_put_str(out, origin_of(c, i));
+        hd_buf_putc(out, '}');
         sep = ",";
     }
     hd_buf_puts(out, "}\n");

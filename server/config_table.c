@@ -81,6 +81,42 @@ const hd_opt hd_opts[] = {
      "most stop strings of a request"},
     {"max-messages", "HADAL_MAX_MESSAGES", HD_OPT_INT, AT(max_messages), 1, 100000, "4096", NULL, HD_CMD_SERVE, "N",
      "most messages of a chat"},
+    {"output-formatter", "HADAL_OUTPUT_FORMATTER", HD_OPT_ENUM, AT(output_formatter), 0, 0, "auto", "auto|json|jsonlines|sse", HD_CMD_SERVE, NULL,
+     "framing of streams on /invocations when the request asks for none; auto: as its dialect says"},
+    {"reasoning-field", "HADAL_REASONING_FIELD", HD_OPT_ENUM, AT(reasoning_field), 0, 0, "both", "both|reasoning_content|reasoning", HD_CMD_SERVE, NULL,
+     "name of reasoning in chat answers"},
+    {"strict", "HADAL_STRICT", HD_OPT_BOOL, AT(strict), 0, 0, "false", NULL, HD_CMD_SERVE, NULL,
+     "unknown fields of requests are errors that name the nearest known field"},
+    {"strict-model-name", "HADAL_STRICT_MODEL_NAME", HD_OPT_BOOL, AT(strict_model_name), 0, 0, "false", NULL, HD_CMD_SERVE, NULL,
+     "a request for another model than the served one gets 404"},
+    {"max-best-of", "HADAL_MAX_BEST_OF", HD_OPT_INT, AT(max_best_of), 1, 128, "2", NULL, HD_CMD_SERVE, "N",
+     "largest best_of of a request"},
+    {"force-unary", "HADAL_FORCE_UNARY", HD_OPT_BOOL, AT(force_unary), 0, 0, "false", NULL, HD_CMD_SERVE, NULL,
+     "answer in one piece whatever the request says about streaming"},
+    {"batch-multi", "HADAL_BATCH_MULTI", HD_OPT_BOOL, AT(batch_multi), 0, 0, "false", NULL, HD_CMD_SERVE, NULL,
+     "/execution-parameters asks for several records per request"},
+    {"batch-strict", "HADAL_BATCH_STRICT", HD_OPT_BOOL, AT(batch_strict), 0, 0, "false", NULL, HD_CMD_SERVE, NULL,
+     "one bad record fails its whole request"},
+    {"deadline-sync-seconds", "HADAL_DEADLINE_SYNC_S", HD_OPT_INT, AT(deadline_sync_seconds), 0, 86400, "57", NULL, HD_CMD_SERVE, "S",
+     "answers to InvokeEndpoint end after so long with what there is; 0: never"},
+    {"deadline-stream-seconds", "HADAL_DEADLINE_STREAM_S", HD_OPT_INT, AT(deadline_stream_seconds), 0, 86400, "470", NULL, HD_CMD_SERVE, "S",
+     "the same for InvokeEndpointWithResponseStream"},
+    {"request-seconds", "HADAL_REQUEST_SECONDS", HD_OPT_INT, AT(request_seconds), 0, 86400, "0", NULL, HD_CMD_SERVE, "S",
+     "a request that takes longer fails; 0: none does"},
+    {"api-key", "HADAL_API_KEY", HD_OPT_SECRET, AT(api_key), 0, 0, NULL, NULL, HD_CMD_SERVE, "KEY",
+     "bearer token that callers need; never for health, metrics and /invocations"},
+    {"api-key-scope", "HADAL_API_KEY_SCOPE", HD_OPT_ENUM, AT(api_key_scope), 0, 0, "v1", "v1|all", HD_CMD_SERVE, NULL,
+     "all: the key is needed on /invocations too"},
+    {"cors-origin", "HADAL_CORS_ORIGIN", HD_OPT_STR, AT(cors_origin), 0, 0, NULL, NULL, HD_CMD_SERVE, "ORIGIN",
+     "web pages from there may call (Access-Control-Allow-Origin)"},
+    {"echo-custom-attributes", "HADAL_ECHO_CUSTOM_ATTRIBUTES", HD_OPT_BOOL, AT(echo_attributes), 0, 0, "false", NULL, HD_CMD_SERVE, NULL,
+     "answers carry the request's X-Amzn-SageMaker-Custom-Attributes"},
+    {"metrics-compat", "HADAL_METRICS_COMPAT", HD_OPT_ENUM, AT(metrics_compat), 0, 0, "vllm", "vllm|none", HD_CMD_SERVE, NULL,
+     "names of series on /metrics besides our own"},
+    {"exit-on-device-failure", "HADAL_EXIT_ON_DEVICE_FAILURE", HD_OPT_BOOL, AT(exit_on_device_failure), 0, 0, "true", NULL, HD_CMD_SERVE, NULL,
+     "a device that failed for good ends the process, so that it is replaced"},
+    {"fail-linger-seconds", "HADAL_FAIL_LINGER_SECONDS", HD_OPT_INT, AT(fail_linger_seconds), 0, 3600, "0", NULL, HD_CMD_SERVE, "S",
+     "how long /ping still tells why the model could not be loaded"},
 
     // ---- run, chat
     {"prompt", NULL, HD_OPT_STR, AT(prompt), 0, 0, NULL, NULL, HD_CMD_RUN, "TEXT",
@@ -137,7 +173,7 @@ const hd_opt hd_opts[] = {
 // clang-format on
 const int hd_n_opts = sizeof(hd_opts) / sizeof(hd_opts[0]);
 
-_Static_assert(sizeof(hd_opts) / sizeof(hd_opts[0]) <= 128, "hd_config.given has 128 bits");
+_Static_assert(sizeof(hd_opts) / sizeof(hd_opts[0]) <= HD_MAX_OPTS, "hd_config.given has 128 bits");
 
 const hd_cmd_doc hd_cmd_docs[] = {
     {HD_CMD_SERVE, "serve", "hadal serve [--model PATH] [settings]",
