@@ -9,10 +9,11 @@
 #include <string.h>
 
 enum {
-    TICK_MS = 250,       // how long departures and the server's end may go unnoticed
-    SHARED_TICK_MS = 20, // the same while several choices run
-    FIRST_EVENT_S = 10,  // after that a stream begins although nothing has come
-    STATUS_GONE = 499,   // only in the log: nobody reads it
+    TICK_MS = 250,        // how long departures and the server's end may go unnoticed
+    SHARED_TICK_MS = 20,  // the same while several choices run
+    FIRST_EVENT_S = 10,   // after that a stream begins although nothing has come
+    MOST_BYTES = 6 << 20, // of an answer in one piece: callers' limit; details give way
+    STATUS_GONE = 499,    // only in the log: nobody reads it
 };
 
 typedef struct choice {
@@ -20,6 +21,7 @@ typedef struct choice {
     hd_buf content, reasoning;
     hd_gen_delta *token; // slices in the arena
     size_t n_tokens, cap_tokens;
+    int64_t token_ns;   // when the last token came
     bool done, reasons; // reasons: the last text was reasoning
     hd_choice out;
 } choice;
@@ -85,10 +87,10 @@ static const char *finish_name(const hd_answer *a)
 static void log_content(const hd_answer *a)
 {
     hd_slice body = hd_http_body(a->rq);
-    HD_LOG(HD_LOG_INFO, "request", "content", hd_f_str("id", hd_http_id(a->rq)),
+    HD_LOG(HD_LOG_INFO, "request", "content", hd_f_str("id", a->call.request_id),
            hd_f_slice("body", body));
     for (int32_t i = 0; i < a->n; i++)
-        HD_LOG(HD_LOG_INFO, "request", "content", hd_f_str("id", hd_http_id(a->rq)),
+        HD_LOG(HD_LOG_INFO, "request", "content", hd_f_str("id", a->call.request_id),
                hd_f_int("choice", i), hd_f_slice("answer", hd_buf_slice(&a->choice[i].content)));
 }
 
@@ -104,7 +106,7 @@ static void log_answer(const hd_answer *a)
         if (u->queue_ns > queue_ns) queue_ns = u->queue_ns;
     }
     HD_LOG(HD_LOG_INFO, "request", a->call.rq.stream ? "stream" : "unary",
-           hd_f_str("id", hd_http_id(a->rq)), hd_f_str("dialect", a->call.schema->name),
+           hd_f_str("id", a->call.request_id), hd_f_str("dialect", a->call.schema->name),
            hd_f_int("status", a->status), hd_f_int("choices", a->n), hd_f_int("tokens_in", in),
            hd_f_int("tokens_cached", cached), hd_f_int("tokens_out", out),
            hd_f_f64("queue_ms", (double)queue_ns / 1e6, 1),
@@ -113,8 +115,22 @@ static void log_answer(const hd_answer *a)
     if (a->call.cfg->log_content) log_content(a);
 }
 
-static void release(hd_answer *a)
+static void count(hd_answer *a)
 {
+    hd_metrics *m = &a->sv->metrics;
+    hd_status code = a->status == STATUS_GONE ? HD_E_CANCELLED : a->err.code;
+    hd_finish cut = code == HD_OK || code == HD_E_CANCELLED ? HD_FINISH_CANCELLED : HD_FINISH_ERROR;
+    for (int32_t i = 0; i < a->n; i++) {
+        const hd_choice *o = &a->choice[i].out;
+        if (a->choice[i].g) hd_metrics_choice(m, &o->usage, a->choice[i].done ? o->finish : cut);
+    }
+    hd_metrics_request(m, hd_mono_ns() - a->start_ns, code);
+    if (a->status >= 400 && a->status != STATUS_GONE) hd_metrics_refused(m, a->status);
+}
+
+void hd_answer_free(hd_answer *a)
+{
+    count(a);
     log_answer(a);
     for (int32_t i = 0; i < a->n; i++) {
         choice *c = &a->choice[i];
@@ -190,9 +206,26 @@ static bool finish(hd_answer *a, choice *c)
     o->prompt_ids = hd_gen_prompt(c->g, &ids);
     c->done = true;
     a->n_done++;
-    if (o->finish != HD_FINISH_CANCELLED) return stop ? true : out_of_memory(a);
-    hd_fail(&a->err, HD_E_CANCELLED, "the request was cancelled");
-    return false;
+    if (o->finish == HD_FINISH_CANCELLED) {
+        hd_fail(&a->err, HD_E_CANCELLED, "the request was cancelled");
+        return false;
+    }
+    if (o->finish == HD_FINISH_DEADLINE && o->usage.completion_tokens == 0) {
+        hd_fail(&a->err, HD_E_TIMEOUT, "the request's time was over before its first token");
+        return false;
+    }
+    return stop ? true : out_of_memory(a);
+}
+
+static void time_token(hd_answer *a, choice *c)
+{
+    int64_t now = hd_mono_ns();
+    if (a->first_ns == 0) {
+        a->first_ns = now;
+        hd_metrics_first(&a->sv->metrics, now - a->start_ns);
+    }
+    if (c->token_ns) hd_metrics_gap(&a->sv->metrics, now - c->token_ns);
+    c->token_ns = now;
 }
 
 // Takes the delta at hand into its choice. False: a->err tells why the request fails.
@@ -207,7 +240,7 @@ static bool collect(hd_answer *a)
     if (c->content.failed || c->reasoning.failed) return out_of_memory(a);
     switch (a->d.kind) {
     case HD_GEN_TOKEN:
-        if (a->first_ns == 0) a->first_ns = hd_mono_ns();
+        time_token(a, c);
         c->out.usage = a->d.usage; // for the log, should the end never come
         c->out.reasoning_tokens += c->reasons;
         return a->call.keep_tokens ? keep_token(a, c) : true;
@@ -251,27 +284,39 @@ static bool must_end(hd_answer *a)
         hd_fail(&a->err, HD_E_CANCELLED, "the client has gone");
         return true;
     }
-    if (!atomic_load_explicit(&a->sv->cut, memory_order_acquire)) return false;
-    hd_fail(&a->err, HD_E_CANCELLED, "the server is shutting down");
+    if (atomic_load_explicit(&a->sv->cut, memory_order_acquire)) {
+        hd_fail(&a->err, HD_E_CANCELLED, "the server is shutting down");
+        return true;
+    }
+    int64_t limit = a->call.cfg->request_seconds;
+    if (limit == 0 || hd_mono_ns() - a->start_ns < limit * INT64_C(1000000000)) return false;
+    hd_fail(&a->err, HD_E_TIMEOUT, "the request took longer than %d seconds", (int)limit);
     return true;
 }
 
-// Asks one choice after another for its next delta, fairly. False: nothing came in a tick.
-static bool next_delta(hd_answer *a)
+// Asks one choice after another for its next delta, fairly. False: nothing came in that time.
+static bool next_delta_within(hd_answer *a, int timeout_ms)
 {
+    int shared_ms = timeout_ms < SHARED_TICK_MS ? timeout_ms : SHARED_TICK_MS;
     int32_t waiting = a->n - a->n_done, first = -1;
     for (int32_t k = 0; k < a->n; k++) {
         int32_t i = (a->turn + k) % a->n;
         if (a->choice[i].done) continue;
         if (first < 0) first = i;
-        if (hd_gen_next(a->choice[i].g, &a->d, waiting == 1 ? TICK_MS : 0) == HD_GEN_WAIT) continue;
+        if (hd_gen_next(a->choice[i].g, &a->d, waiting == 1 ? timeout_ms : 0) == HD_GEN_WAIT)
+            continue;
         a->at = i;
         a->turn = (i + 1) % a->n;
         return true;
     }
     if (waiting == 1 || first < 0) return false;
     a->at = first;
-    return hd_gen_next(a->choice[first].g, &a->d, SHARED_TICK_MS) != HD_GEN_WAIT;
+    return hd_gen_next(a->choice[first].g, &a->d, shared_ms) != HD_GEN_WAIT;
+}
+
+static bool next_delta(hd_answer *a)
+{
+    return next_delta_within(a, TICK_MS);
 }
 
 static void cancel_all(hd_answer *a)
@@ -293,7 +338,46 @@ static void fail(hd_answer *a, hd_http_rsp *rs)
     if (status == 429 || status == 503) hd_http_set_header(rs, "Retry-After", "1");
     hd_http_reply(rs, status, "application/json", hd_buf_slice(&body));
     hd_buf_fini(&body);
-    release(a);
+    hd_answer_free(a);
+}
+
+// Leaves out details of tokens so that about `bytes` become MOST_BYTES. False: there are none left.
+static bool trim_details(hd_choice *all, int32_t n, size_t bytes, size_t *kept)
+{
+    size_t longest = 0;
+    for (int32_t i = 0; i < n; i++) {
+        longest = all[i].n_tokens > longest ? all[i].n_tokens : longest;
+        longest = all[i].n_prompt > longest ? all[i].n_prompt : longest;
+    }
+    if (longest == 0) return false;
+    *kept = longest < 8 ? 0 : (size_t)((double)longest * 0.9 * MOST_BYTES / (double)bytes);
+    for (int32_t i = 0; i < n; i++) {
+        if (all[i].n_tokens > *kept) all[i].n_tokens = *kept;
+        if (all[i].n_prompt > *kept) all[i].n_prompt = *kept;
+    }
+    return true;
+}
+
+// Writes the finished choices. Details of tokens give way, never text, where the whole would be
+// more than callers can take.
+static bool write_whole(hd_answer *a, hd_buf *body)
+{
+    size_t start = body->len, kept = SIZE_MAX;
+    hd_choice *all = hd_arena_alloc(a->arena, (size_t)a->n * sizeof(*all));
+    if (!all) return out_of_memory(a);
+    for (int32_t i = 0; i < a->n; i++)
+        all[i] = a->choice[i].out;
+    for (;;) {
+        a->call.schema->answer(body, &a->call, all, (size_t)a->n);
+        if (body->failed) return out_of_memory(a);
+        size_t bytes = body->len - start;
+        if (bytes <= MOST_BYTES || !trim_details(all, a->n, bytes, &kept)) break;
+        body->len = start;
+    }
+    if (kept != SIZE_MAX)
+        HD_LOG(HD_LOG_WARN, "request", "answer too long: details of tokens left out",
+               hd_f_str("id", a->call.request_id), hd_f_int("kept", (int64_t)kept));
+    return true;
 }
 
 static void answer_whole(hd_answer *a, hd_http_rsp *rs)
@@ -304,15 +388,10 @@ static void answer_whole(hd_answer *a, hd_http_rsp *rs)
         ok = !must_end(a) && (!came || collect(a));
     }
     hd_buf body = {0};
-    hd_choice *all = ok ? hd_arena_alloc(a->arena, (size_t)a->n * sizeof(*all)) : NULL;
-    if (ok && !all) ok = out_of_memory(a);
-    for (int32_t i = 0; ok && i < a->n; i++)
-        all[i] = a->choice[i].out;
-    if (ok) a->call.schema->answer(&body, &a->call, all, (size_t)a->n);
-    if (ok && body.failed) ok = out_of_memory(a);
+    if (ok) ok = write_whole(a, &body);
     if (ok) {
         hd_http_reply(rs, 200, "application/json", hd_buf_slice(&body));
-        release(a);
+        hd_answer_free(a);
     } else {
         fail(a, rs);
     }
@@ -409,7 +488,7 @@ static void fini(void *ctx)
         hd_fail(&a->err, HD_E_CANCELLED, "the client has gone");
     }
     cancel_all(a);
-    release(a);
+    hd_answer_free(a);
 }
 
 // The first event decides the status: what fails before it is a real HTTP error.
@@ -431,6 +510,48 @@ static void answer_stream(hd_answer *a, hd_http_rsp *rs)
     hd_http_stream(rs, 200, hd_frame_type(a->call.rq.framing), pull, fini, a);
 }
 
+// ---- batches -------------------------------------------------------------------------------
+
+hd_status hd_answer_begin(hd_answer *a, hd_err *err)
+{
+    hd_status st = submit(a, err);
+    for (int32_t i = 0; st != HD_OK && i < a->n; i++) {
+        hd_gen_close(a->choice[i].g);
+        a->choice[i].g = NULL;
+    }
+    return st;
+}
+
+hd_progress hd_answer_poll(hd_answer *a, int timeout_ms)
+{
+    bool came = next_delta_within(a, timeout_ms);
+    if (must_end(a) || (came && !collect(a)) || a->n_done == a->n) return HD_PROGRESS_ENDED;
+    return came ? HD_PROGRESS_SOME : HD_PROGRESS_NONE;
+}
+
+void hd_answer_set_error(hd_answer *a, const hd_err *err)
+{
+    if (a->err.code == HD_OK) a->err = *err;
+}
+
+const hd_err *hd_answer_why(const hd_answer *a)
+{
+    return &a->err;
+}
+
+int hd_answer_take(hd_answer *a, hd_buf *body)
+{
+    const hd_schema *s = a->call.schema;
+    size_t start = body->len;
+    if (a->err.code == HD_OK && write_whole(a, body)) return 200;
+    body->len = start;
+    int status = s->status(&a->err);
+    cancel_all(a);
+    if (a->status != STATUS_GONE) a->status = status;
+    s->error(body, &a->err, status, false, a->call.rq.framing);
+    return status;
+}
+
 void hd_answer_run(hd_answer *a, hd_http_rsp *rs)
 {
     if (submit(a, &a->err) != HD_OK)
@@ -443,10 +564,11 @@ void hd_answer_run(hd_answer *a, hd_http_rsp *rs)
 
 // ---- errors before there is an answer ------------------------------------------------------
 
-static void reply_error(hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema,
+static void reply_error(hd_server *sv, hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema,
                         const hd_err *err, int status, int64_t start_ns)
 {
     hd_buf body = {0};
+    hd_metrics_refused(&sv->metrics, status);
     schema->error(&body, err, status, false, HD_FRAME_DEFAULT);
     if (status == 429 || status == 503) hd_http_set_header(rs, "Retry-After", "1");
     hd_http_reply(rs, status, "application/json", hd_buf_slice(&body));
@@ -456,17 +578,26 @@ static void reply_error(hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schem
            hd_f_f64("total_ms", ms_since(start_ns, hd_mono_ns()), 1), hd_f_str("why", err->msg));
 }
 
-void hd_answer_error(hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema, const hd_err *err,
-                     int64_t start_ns)
+void hd_answer_error(hd_server *sv, hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema,
+                     const hd_err *err, int64_t start_ns)
 {
     const hd_schema *s = schema ? schema : &hd_schema_openai_chat;
-    reply_error(rq, rs, s, err, s->status(err), start_ns);
+    reply_error(sv, rq, rs, s, err, s->status(err), start_ns);
 }
 
-void hd_answer_refuse(hd_http_req *rq, hd_http_rsp *rs, int status, const char *message,
-                      int64_t start_ns)
+void hd_answer_refuse(hd_server *sv, hd_http_req *rq, hd_http_rsp *rs, const hd_schema *schema,
+                      int status, const char *message, int64_t start_ns)
 {
     hd_err err = {.code = HD_E_INVAL};
     snprintf(err.msg, sizeof(err.msg), "%s", message);
-    reply_error(rq, rs, &hd_schema_openai_chat, &err, status, start_ns);
+    reply_error(sv, rq, rs, schema ? schema : &hd_schema_openai_chat, &err, status, start_ns);
+}
+
+int hd_answer_error_body(hd_server *sv, const hd_schema *schema, const hd_err *err, hd_buf *body)
+{
+    const hd_schema *s = schema ? schema : &hd_schema_openai_chat;
+    int status = s->status(err);
+    s->error(body, err, status, false, HD_FRAME_DEFAULT);
+    hd_metrics_refused(&sv->metrics, status);
+    return status;
 }

@@ -7,6 +7,7 @@
 #include "kernels/base/mem.h"
 #include "server/cli.h"
 #include "server/cmd.h"
+#include "server/config_alias.h"
 #include "server/schema.h"
 #include "server/server.h"
 
@@ -32,6 +33,9 @@ typedef struct service {
     hd_engine_cfg engine_cfg;
     hd_server sv;
     hd_http *http;
+    hd_buf properties; // of the model's folder; settings borrow from it
+    int64_t phase_ns;  // when the present phase of loading began
+    hd_load_phase phase;
     pthread_t loader;
     bool loading; // the loader's thread is to be joined
     volatile int cancel;
@@ -42,10 +46,22 @@ typedef struct service {
 
 // ---- loading -------------------------------------------------------------------------------
 
+// How long each phase took, for /metrics.
+static void time_phase(service *s, hd_load_phase phase)
+{
+    int64_t now = hd_mono_ns();
+    if (phase == s->phase) return;
+    atomic_store_explicit(&s->sv.metrics.load_ns[s->phase], (uint64_t)(now - s->phase_ns),
+                          memory_order_relaxed);
+    s->phase = phase;
+    s->phase_ns = now;
+}
+
 static void on_progress(void *ctx, hd_load_phase phase, uint64_t done, uint64_t total)
 {
     service *s = ctx;
     double f = 0;
+    time_phase(s, phase);
     switch (phase) {
     case HD_LOAD_OPEN:
         break;
@@ -69,6 +85,8 @@ static void *load(void *arg)
 {
     service *s = arg;
     hd_engine *e = NULL;
+    s->phase = HD_LOAD_OPEN;
+    s->phase_ns = hd_mono_ns();
     s->load_status = hd_engine_open(&s->engine_cfg, &e, &s->load_err);
     if (s->load_status != HD_OK) {
         hd_lifecycle_move(s->sv.life, HD_LIFE_LOADING, HD_LIFE_FAILED);
@@ -77,6 +95,8 @@ static void *load(void *arg)
     const hd_model_facts *f = hd_engine_facts(e);
     s->sv.served_name = s->cfg.served_name ? s->cfg.served_name : f->src->name;
     atomic_store_explicit(&s->sv.engine, e, memory_order_release);
+    atomic_store_explicit(&s->sv.metrics.load_ns[HD_LOAD_PHASES],
+                          (uint64_t)(hd_mono_ns() - s->start_ns), memory_order_relaxed);
     HD_LOG(HD_LOG_INFO, "serve", "ready", hd_f_str("model", s->sv.served_name),
            hd_f_str("template", f->chat ? f->chat->name : "none"),
            hd_f_int("context", f->max_context),
@@ -86,29 +106,6 @@ static void *load(void *arg)
 }
 
 // ---- settings ------------------------------------------------------------------------------
-
-static bool env_has(const char *prefix)
-{
-    for (char **e = environ; e && *e; e++)
-        if (strncmp(*e, prefix, strlen(prefix)) == 0) return true;
-    return false;
-}
-
-// What kind of users the environment was written for (SM-94).
-static hd_inputs_profile guess_profile(void)
-{
-    static const char *const tgi[] = {
-        "SM_NUM_GPUS=",      "MAX_INPUT_TOKENS=",         "MAX_INPUT_LENGTH=",
-        "MAX_TOTAL_TOKENS=", "MAX_BATCH_PREFILL_TOKENS=", "MESSAGES_API_ENABLED="};
-    static const char *const lmi[] = {"OPTION_", "SERVING_", "ENDPOINT_SERVER_TIMEOUT="};
-    const char *compat = getenv("OPTION_TGI_COMPAT");
-    if (compat && strcasecmp(compat, "true") == 0) return HD_PROFILE_TGI;
-    for (size_t i = 0; i < sizeof(tgi) / sizeof(tgi[0]); i++)
-        if (env_has(tgi[i])) return HD_PROFILE_TGI;
-    for (size_t i = 0; i < sizeof(lmi) / sizeof(lmi[0]); i++)
-        if (env_has(lmi[i])) return HD_PROFILE_LMI;
-    return HD_PROFILE_TGI;
-}
 
 // Raises the limit of open files and lowers the number of connections to what it allows.
 static void fit_connections(hd_config *c)
@@ -129,8 +126,8 @@ static void fit_connections(hd_config *c)
 static hd_status configure(service *s, hd_err *err)
 {
     hd_config *c = &s->cfg;
-    if (!c->model) c->model = "/opt/ml/model";
     HD_LOG(HD_LOG_INFO, "serve", "hadal " HADAL_VERSION);
+    HD_TRY(hd_alias_apply(c, "/opt/ml/model", &s->properties, err));
     hd_config_log(c, HD_CMD_SERVE);
     HD_TRY(hd_config_engine(c, &s->engine_cfg, err));
     s->engine_cfg.progress = on_progress;
@@ -141,7 +138,6 @@ static hd_status configure(service *s, hd_err *err)
     s->sv.served_name = c->served_name ? c->served_name : "model";
     s->sv.created = hd_wall_seconds();
     s->sv.profile = (hd_inputs_profile)c->inputs_profile;
-    if (s->sv.profile == HD_PROFILE_AUTO) s->sv.profile = guess_profile();
     bool lmi = s->sv.profile == HD_PROFILE_LMI;
     HD_LOG(HD_LOG_INFO, "serve", "dialect of 'inputs' bodies",
            hd_f_str("profile", lmi ? "lmi" : "tgi"),
@@ -170,8 +166,10 @@ static hd_status listen_http(service *s, hd_err *err)
                      .n_routes = hd_n_routes,
                      .server = &s->sv,
                      .error_body = hd_server_error_body,
-                     .admit = hd_server_admit};
+                     .admit = hd_server_admit,
+                     .cors_origin = c->cors_origin};
     HD_TRY(hd_http_start(&h, &s->http, err));
+    atomic_store_explicit(&s->sv.http, s->http, memory_order_release);
     HD_LOG(HD_LOG_INFO, "serve", "listening", hd_f_int("port", hd_http_port(s->http)),
            hd_f_str("host", c->host ? c->host : "all"));
     return HD_OK;
@@ -270,6 +268,7 @@ int hd_cmd_serve(int argc, char **argv)
     } else {
         HD_LOG(HD_LOG_INFO, "serve", "stopped", hd_f_int("exit", code));
     }
+    hd_buf_fini(&s->properties);
     hd_free(s);
     return code;
 }

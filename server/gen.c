@@ -96,7 +96,7 @@ static hd_status copy_ids(const hd_tokenizer *t, const hd_gen_request *rq, hd_id
     return HD_OK;
 }
 
-static hd_status encode(const hd_model_facts *f, const hd_gen_request *rq, hd_ids *out, hd_err *err)
+hd_status hd_gen_encode(const hd_model_facts *f, const hd_gen_request *rq, hd_ids *out, hd_err *err)
 {
     switch (rq->kind) {
     case HD_INPUT_TEXT:
@@ -183,7 +183,7 @@ static hd_status prepare(hd_gen *g, const hd_gen_request *rq, int32_t choice, hd
     HD_CHECK(hd_stop_init(&g->stop, rq->stop, rq->n_stop, rq->keep_stop), err, HD_E_NOMEM,
              "out of memory");
     HD_TRY(collect_stop_ids(g, rq, err));
-    HD_TRY(encode(f, rq, &g->prompt, err));
+    HD_TRY(hd_gen_encode(f, rq, &g->prompt, err));
     HD_TRY(fit(rq, f->max_context, g->prompt.n, &g->max_new, err));
     hd_detok_init(&g->detok, f->tokenizer, rq->show_special ? 0 : HD_DETOK_SKIP_SPECIAL);
     g->detok.started = true; // the answer goes on behind the prompt: its first blank counts

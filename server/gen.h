@@ -84,6 +84,10 @@ typedef struct hd_gen_delta { // slices live until the next call
     hd_err error; // HD_GEN_ERROR
 } hd_gen_delta;
 
+// The ids of a request's prompt, as hd_gen_start would submit them. Appends to out.
+hd_status hd_gen_encode(const hd_model_facts *f, const hd_gen_request *rq, hd_ids *out,
+                        hd_err *err);
+
 // Encodes and submits choice number `choice` (its seed is seed + choice). Blocking only for text
 // work. HD_E_LIMIT messages give the prompt's length and the limit.
 hd_status hd_gen_start(hd_engine *e, const hd_gen_request *rq, int32_t choice, hd_gen **out,

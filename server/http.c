@@ -157,6 +157,9 @@ static bool queue(hd_http_rsp *rs, int status, const char *type, struct MHD_Resp
     if (ok && type) ok = MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type) == MHD_YES;
     if (ok && rq->route && !rq->route->control)
         ok = MHD_add_response_header(r, "X-Request-Id", hd_http_id(rq)) == MHD_YES;
+    const char *origin = rq->h->cfg.cors_origin;
+    if (ok && origin)
+        ok = MHD_add_response_header(r, "Access-Control-Allow-Origin", origin) == MHD_YES;
     if (ok && rq->last)
         ok = MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close") == MHD_YES;
     hd_watch_phase(rq->h->watch, &rq->watched, HD_PHASE_SEND);
@@ -234,11 +237,16 @@ static void refuse(hd_http_req *rq, int status, const char *fmt, ...)
 static void reply_refusal(hd_http_req *rq)
 {
     hd_buf body = {0};
-    char allow[64];
+    char allow[64] = "";
     if (rq->route && (rq->refuse == 405 || rq->refuse == 204)) {
         hd_route_allow(rq->route, allow);
         hd_http_set_header(&rq->rsp, "Allow", allow);
     }
+    if (rq->refuse == 204 && rq->h->cfg.cors_origin) {
+        hd_http_set_header(&rq->rsp, "Access-Control-Allow-Methods", allow);
+        hd_http_set_header(&rq->rsp, "Access-Control-Allow-Headers", "*, Authorization");
+    }
+    if (rq->refuse == 401) hd_http_set_header(&rq->rsp, "WWW-Authenticate", "Bearer");
     if (rq->refuse == 503) {
         hd_http_set_header(&rq->rsp, "Retry-After", "1");
         rq->last = true;
@@ -348,7 +356,7 @@ static void check_slot(hd_http_req *rq)
     hd_http *h = rq->h;
     const char *why = "not now";
     if (rq->refuse || !rq->route) return;
-    int status = h->cfg.admit ? h->cfg.admit(h->cfg.server, rq->route, &why) : 0;
+    int status = h->cfg.admit ? h->cfg.admit(h->cfg.server, rq, rq->route, &why) : 0;
     if (status) refuse(rq, status, "%s", why);
     if (rq->refuse || rq->route->control) return;
     pthread_mutex_lock(&h->mu);

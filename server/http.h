@@ -28,7 +28,13 @@ typedef struct hd_http_rsp hd_http_rsp;
 
 typedef void (*hd_http_handler)(void *server, hd_http_req *rq, hd_http_rsp *rs);
 
-enum { HD_METHOD_GET = 1, HD_METHOD_POST = 2, HD_METHOD_HEAD = 4, HD_METHOD_OPTIONS = 8 };
+enum {
+    HD_METHOD_GET = 1,
+    HD_METHOD_POST = 2,
+    HD_METHOD_HEAD = 4,
+    HD_METHOD_OPTIONS = 8,
+    HD_METHOD_DELETE = 16
+};
 
 typedef struct hd_route {
     const char *path; // exact, without query and trailing slash; "/x/*": anything behind "/x/"
@@ -50,8 +56,10 @@ typedef struct hd_http_cfg {
     void *server; // handed to handlers
     // Writes the JSON body of an error that HTTP itself answers (404, 405, 413, 400 ...).
     void (*error_body)(hd_buf *out, int status, const char *message);
-    // Called before a body is read: a status other than 0 refuses the request (503 while draining).
-    int (*admit)(void *server, const hd_route *r, const char **message);
+    // Called before a body is read: a status other than 0 refuses the request (503 while draining,
+    // 401 without a key).
+    int (*admit)(void *server, const hd_http_req *rq, const hd_route *r, const char **message);
+    const char *cors_origin; // Access-Control-Allow-Origin of every answer; NULL: none
 } hd_http_cfg;
 
 // HD_E_EXISTS "port 8080 is in use; choose another with --port".

@@ -48,6 +48,7 @@ static const struct {
 } methods[] = {{"GET", HD_METHOD_GET},
                {"POST", HD_METHOD_POST},
                {"HEAD", HD_METHOD_HEAD},
+               {"DELETE", HD_METHOD_DELETE},
                {"OPTIONS", HD_METHOD_OPTIONS}};
 enum { N_METHODS = sizeof(methods) / sizeof(methods[0]) };
 

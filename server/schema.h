@@ -20,7 +20,16 @@ typedef struct hd_prompt_in { // one of several prompts
     size_t n_ids;
 } hd_prompt_in;
 
+#define HD_NO_SESSIONS "Invalid payload. stateful sessions not enabled"
+
 enum { HD_MAX_CHOICES = 128 }; // prompts times n
+
+typedef enum hd_call_shape { // what a route or a batch wants of the answer
+    HD_SHAPE_ASKED,          // as the body says
+    HD_SHAPE_UNARY,          // one piece, whatever the body says
+    HD_SHAPE_OBJECT,         // one piece, never wrapped in an array (TGI's /generate)
+    HD_SHAPE_STREAM,         // a stream, whatever the body says (TGI's /generate_stream)
+} hd_call_shape;
 
 typedef struct hd_call { // one request being answered; filled by parse, read by the writers
     // set before parse
@@ -30,6 +39,7 @@ typedef struct hd_call { // one request being answered; filled by parse, read by
     const char *served_name;
     const char *request_id;
     int64_t created; // Unix seconds
+    hd_call_shape shape;
     // set by parse
     hd_gen_request rq;
     const hd_prompt_in *prompts; // choice k answers prompts[k / rq.n]; NULL: all answer rq's own
@@ -69,6 +79,9 @@ struct hd_schema {
     void (*error)(hd_buf *w, const hd_err *e, int status, bool in_stream, hd_framing framing);
     int (*status)(const hd_err *e); // HTTP status of an error in this dialect (422 against 400)
 };
+
+// Strict mode: HD_E_INVAL names the first field that the schema does not know, and the nearest one.
+hd_status hd_schema_strict(const hd_schema *s, const hd_json *body, hd_err *err);
 
 extern const hd_schema *const hd_schema_list[]; // NULL-terminated, in order of precedence
 extern const hd_schema hd_schema_openai_chat, hd_schema_openai_completions, hd_schema_tgi,

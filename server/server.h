@@ -6,6 +6,7 @@
 #include "server/config.h"
 #include "server/http.h"
 #include "server/lifecycle.h"
+#include "server/metrics.h"
 
 #include <stdatomic.h>
 
@@ -16,7 +17,9 @@ typedef struct hd_server {
     const char *served_name;     // final before engine is set
     int64_t created;             // Unix time of the start
     hd_inputs_profile profile;   // resolved: TGI or LMI
-    atomic_bool cut;             // past the drain limit: running answers end with their error form
+    hd_metrics metrics;
+    _Atomic(hd_http *) http; // for /metrics; NULL until it listens
+    atomic_bool cut;         // past the drain limit: running answers end with their error form
 } hd_server;
 
 extern const hd_route hd_routes[];
@@ -27,9 +30,20 @@ void hd_handle_live(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_invocations(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_chat_completions(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_completions(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_generate(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_generate_stream(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_tokenize(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_detokenize(void *server, hd_http_req *rq, hd_http_rsp *rs);
 void hd_handle_models(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_multi_model(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_adapters(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_bidirectional(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_metrics(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_execution_parameters(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_info(void *server, hd_http_req *rq, hd_http_rsp *rs);
+void hd_handle_version(void *server, hd_http_req *rq, hd_http_rsp *rs);
 // Bodies of errors that HTTP itself answers.
 void hd_server_error_body(hd_buf *out, int status, const char *message);
-int hd_server_admit(void *server, const hd_route *r, const char **message);
+int hd_server_admit(void *server, const hd_http_req *rq, const hd_route *r, const char **message);
 
 #endif

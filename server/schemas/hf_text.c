@@ -51,6 +51,7 @@ hd_status hd_hf_inputs(const hd_fields *f, hd_call *call, bool lmi)
     rq->framing = lmi ? HD_FRAME_JSONL : HD_FRAME_SSE;
     rq->words = HD_WORDS_TGI;
     HD_TRY(hd_take_bool(f, "stream", &rq->stream, NULL));
+    if (call->shape != HD_SHAPE_ASKED) rq->stream = call->shape == HD_SHAPE_STREAM;
     if (lmi && hd_json_type(v) == HD_JSON_ARRAY) return read_list(f, call, v);
     HD_CHECK(hd_json_str(v, &rq->text), f->err, HD_E_INVAL, "inputs: found %s, expected a string",
              hd_json_type_name(v));
@@ -167,7 +168,7 @@ static void put_full_text(hd_buf *w, const hd_hf *x, size_t prompt, hd_slice con
 void hd_hf_answer(hd_buf *w, const hd_call *c, const hd_choice *choice, size_t n)
 {
     const hd_hf *x = c->extra;
-    bool array = !x->lmi || x->list;
+    bool array = (!x->lmi && c->shape != HD_SHAPE_OBJECT) || x->list;
     if (array) hd_buf_putc(w, '[');
     for (size_t i = 0; i < n; i++) {
         hd_buf_puts(w, i ? ",{\"generated_text\":" : "{\"generated_text\":");

@@ -15,8 +15,7 @@ hd_status hd_schema_pick(const hd_json *body, hd_inputs_profile profile, const h
     *out = NULL;
     HD_CHECK(hd_json_type(body) == HD_JSON_OBJECT, err, HD_E_INVAL,
              "body: found %s, expected an object with " KEYS, hd_json_type_name(body));
-    HD_CHECK(!hd_json_get(body, "requestType"), err, HD_E_UNSUPPORTED,
-             "requestType: sessions are not supported");
+    HD_CHECK(!hd_json_get(body, "requestType"), err, HD_E_UNSUPPORTED, HD_NO_SESSIONS);
     for (size_t i = 0; hd_schema_list[i] && !*out; i++)
         if (!hd_json_is_null(hd_json_get(body, hd_schema_list[i]->key))) *out = hd_schema_list[i];
     if (*out == &hd_schema_tgi && profile == HD_PROFILE_LMI) *out = &hd_schema_lmi;

@@ -85,6 +85,7 @@ static hd_status read_stream(const hd_fields *f, hd_call *call)
     const hd_json *options = hd_json_get(f->o, "stream_options");
     hd_fields in = {options, "stream_options.", f->a, f->err};
     HD_TRY(hd_take_bool(f, "stream", &call->rq.stream, NULL));
+    if (call->shape == HD_SHAPE_UNARY) call->rq.stream = false;
     if (hd_json_is_null(options)) return HD_OK;
     HD_CHECK(hd_json_type(options) == HD_JSON_OBJECT, f->err, HD_E_INVAL,
              "stream_options: found %s, expected an object", hd_json_type_name(options));
@@ -127,6 +128,9 @@ hd_status hd_openai_common(const hd_fields *f, hd_call *call, const char *id_pre
     snprintf(call->id, sizeof(call->id), "%s-%s", id_prefix, call->request_id);
     HD_TRY(hd_take_str(f, "model", &model, NULL));
     rq->model = model.n ? model : hd_slice_str(call->served_name);
+    HD_CHECK(!call->cfg->strict_model_name || hd_slice_eq_str(rq->model, call->served_name), f->err,
+             HD_E_NOTFOUND, "model: found '%.80s', expected '%.80s'", rq->model.p,
+             call->served_name);
     HD_TRY(read_sampling(f, call));
     HD_TRY(read_stops(f, call));
     HD_TRY(read_stream(f, call));
@@ -224,10 +228,14 @@ void hd_openai_finish(hd_buf *w, hd_finish finish, hd_slice stop, int32_t stop_i
 static const char *error_type(int status)
 {
     switch (status) {
+    case 401:
+        return "AuthenticationError";
     case 404:
         return "NotFoundError";
     case 429:
         return "RateLimitError";
+    case 501:
+        return "NotImplementedError";
     case 503:
         return "ServiceUnavailableError";
     default:

@@ -154,12 +154,16 @@ static void put_logprobs(hd_buf *w, const hd_call *c, const hd_gen_delta *d, siz
     hd_buf_puts(w, "]}");
 }
 
-// Both names that clients know; only where the model reasoned.
-static void put_reasoning(hd_buf *w, hd_slice text)
+// Both names that clients know, or the configured one; only where the model reasoned.
+static void put_reasoning(hd_buf *w, const hd_call *c, hd_slice text)
 {
-    hd_buf_puts(w, "\"reasoning_content\":");
-    hd_json_put_str(w, text);
-    hd_buf_puts(w, ",\"reasoning\":");
+    int64_t field = c->cfg->reasoning_field;
+    if (field != HD_REASON_PLAIN) {
+        hd_buf_puts(w, "\"reasoning_content\":");
+        hd_json_put_str(w, text);
+    }
+    if (field == HD_REASON_CONTENT) return;
+    hd_buf_puts(w, field == HD_REASON_BOTH ? ",\"reasoning\":" : "\"reasoning\":");
     hd_json_put_str(w, text);
 }
 
@@ -176,7 +180,7 @@ static void answer(hd_buf *w, const hd_call *c, const hd_choice *choice, size_t 
         hd_json_put_str(w, hd_buf_slice(&text));
         if (choice[i].reasoning.n > 0 && !x->drop_reasoning) {
             hd_buf_putc(w, ',');
-            put_reasoning(w, choice[i].reasoning);
+            put_reasoning(w, c, choice[i].reasoning);
         }
         hd_buf_putc(w, '}');
         if (x->logprobs)
@@ -222,7 +226,7 @@ static void delta(hd_buf *w, const hd_call *c, int32_t choice, const hd_gen_delt
     // One event a token, also while its text is held back; the last one's is the end's.
     if (text || logprobs || done || (d->kind == HD_GEN_TOKEN && !d->last)) {
         open_chunk(w, c, choice);
-        if (reasoning.len > 0) put_reasoning(w, hd_buf_slice(&reasoning));
+        if (reasoning.len > 0) put_reasoning(w, c, hd_buf_slice(&reasoning));
         if (!done && (content.len > 0 || reasoning.len == 0)) {
             hd_buf_puts(w, reasoning.len > 0 ? ",\"content\":" : "\"content\":");
             hd_json_put_str(w, hd_buf_slice(&content));

@@ -44,7 +44,8 @@ def shared(relative):
 
 def clean_env(extra):
     """The caller's variables without those that change what a server does."""
-    prefixes = ("HADAL_", "SAGEMAKER_", "OPTION_", "SERVING_", "SM_", "MAX_", "ENDPOINT_", "MESSAGES_")
+    prefixes = ("HADAL_", "SAGEMAKER_", "OPTION_", "SERVING_", "SM_", "MAX_", "ENDPOINT_", "MESSAGES_",
+                "HF_", "API_KEY", "LOG_LEVEL", "JSON_OUTPUT", "PORT", "MODEL_ID", "OMP_", "OPENBLAS_")
     env = {k: v for k, v in os.environ.items() if not k.startswith(prefixes)}
     env.update(extra)
     return env
@@ -55,7 +56,8 @@ class Server:
 
     def __init__(self, *args, model=None, env=None, wait=True, command=("serve",)):
         self.log_file = tempfile.NamedTemporaryFile(prefix="hadal-contract-", suffix=".log")
-        line = [self.binary, *command, "--port", "0", "--model", model or MODEL, *map(str, args)]
+        path = [] if model is False else ["--model", str(model or MODEL)]  # False: the environment says
+        line = [self.binary, *command, "--port", "0", *path, *map(str, args)]
         self.started = time.monotonic()
         self.process = subprocess.Popen(line, stdout=self.log_file, stderr=subprocess.STDOUT,
                                         env=clean_env(env or {}))
@@ -136,6 +138,20 @@ class Server:
         assert a.status == 200, (a.status, a.body)
         assert a.headers["Content-Type"].startswith("text/event-stream"), a.headers
         return parse_sse(a.body)
+
+    def metrics(self):
+        """{series with labels: value} of /metrics."""
+        a = self.request("GET", "/metrics")
+        assert a.status == 200, a.body
+        return {k: float(v) for k, v in re.findall(r"^([^#\n]*) (\S+)$", a.body.decode(), re.M)}
+
+    def metric(self, name, **labels):
+        """Sum of the series of one name that have these labels."""
+        want = [f'{k}="{v}"' for k, v in labels.items()]
+        found = [v for k, v in self.metrics().items()
+                 if k.partition("{")[0] == name and all(w in k for w in want)]
+        assert found or labels, name
+        return sum(found)
 
     def raw(self, data, timeout=10):
         """Sends bytes, reads until the server closes."""

@@ -201,7 +201,7 @@ def SM_93_truth_table(s):
     assert s.post({"prompt": prompt, "inputs": inputs, **more}).json["object"] == "text_completion"
     assert isinstance(s.post({"inputs": inputs, **more}).json, list)
     assert isinstance(s.post({"messages": None, "inputs": inputs, **more}).json, list)
-    for body, words in (({}, "'messages'"), ([], "an array"), ({"input": "x"}, "embeddings"),
+    for body, words in (({}, "'messages'"), ([], "0 records"), ({"input": "x"}, "embeddings"),
                         ({"input": [{"role": "user", "content": "x"}]}, "Responses API"),
                         ({"query": "a", "documents": []}, "query"), ({"text_1": "a"}, "text_1"),
                         ({"requestType": "NEW_SESSION"}, "sessions")):

@@ -27,9 +27,10 @@ static void put_error(hd_buf *out, int status, const char *message)
     hd_buf_printf(out, "{\"status\":%d,\"message\":\"%s\"}", status, message);
 }
 
-static int admit(void *server, const hd_route *r, const char **message)
+static int admit(void *server, const hd_http_req *rq, const hd_route *r, const char **message)
 {
     toy *t = server;
+    (void)rq;
     if (r->control || !atomic_load(&t->refuse)) return 0;
     *message = "draining";
     return 503;
