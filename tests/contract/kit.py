@@ -216,6 +216,13 @@ def read_until(s, token, limit=60):
     return out
 
 
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds * SLOW
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
 def parallel(n, fn):
     """Runs fn(i) on n threads; returns their results in order; raises the first failure."""
     out = [None] * n
