@@ -125,6 +125,8 @@ static void count(hd_answer *a)
         if (a->choice[i].g) hd_metrics_choice(m, &o->usage, a->choice[i].done ? o->finish : cut);
     }
     hd_metrics_request(m, hd_mono_ns() - a->start_ns, code);
+    if (code == HD_E_DEVICE)
+        atomic_store_explicit(&a->sv->device_failed, true, memory_order_release);
     if (a->status >= 400 && a->status != STATUS_GONE) hd_metrics_refused(m, a->status);
 }
 

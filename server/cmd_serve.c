@@ -24,6 +24,7 @@ enum {
     CONTROL_CONNECTIONS = 32, // kept for health probes whatever else is connected
     OTHER_FILES = 128,        // descriptors for everything that is not a connection
     TICK_MS = 100,
+    WATCH_MS = 500,          // how long a failed device may go unnoticed
     CUT_MS = 1000,           // for last words to running requests after the drain
     SLOW_LOAD_SECONDS = 360, // platforms give up after 8 minutes unless told otherwise
 };
@@ -89,6 +90,7 @@ static void *load(void *arg)
     s->phase_ns = hd_mono_ns();
     s->load_status = hd_engine_open(&s->engine_cfg, &e, &s->load_err);
     if (s->load_status != HD_OK) {
+        s->sv.failure = s->load_err.msg;
         hd_lifecycle_move(s->sv.life, HD_LIFE_LOADING, HD_LIFE_FAILED);
         return NULL;
     }
@@ -189,14 +191,36 @@ static hd_status start(service *s, hd_err *err)
 
 // ---- running and ending --------------------------------------------------------------------
 
-// Returns the signal that ends the service, or 0 when loading failed.
+// A platform replaces the container sooner when the process ends than when probes fail.
+static bool device_gave_up(service *s)
+{
+    if (!s->cfg.exit_on_device_failure ||
+        !atomic_load_explicit(&s->sv.device_failed, memory_order_acquire))
+        return false;
+    s->load_status = HD_FAIL(&s->load_err, HD_E_DEVICE,
+                             "the device has failed for good; ending, so that this is replaced");
+    return true;
+}
+
+// For people and probes that look once more before everything is gone.
+static void linger(service *s)
+{
+    int64_t seconds = s->cfg.fail_linger_seconds;
+    if (seconds == 0) return;
+    HD_LOG(HD_LOG_WARN, "serve", s->load_err.msg, hd_f_str("model", s->cfg.model),
+           hd_f_int("linger_seconds", seconds));
+    (void)hd_lifecycle_wait(s->sv.life, (int)seconds * 1000);
+}
+
+// Returns the signal that ends the service, or 0 when the model or the device failed.
 static int run(service *s)
 {
     bool hinted = false;
     for (;;) {
         bool ready = hd_lifecycle_get(s->sv.life) == HD_LIFE_READY;
-        int sig = hd_lifecycle_wait(s->sv.life, ready ? -1 : TICK_MS);
+        int sig = hd_lifecycle_wait(s->sv.life, ready ? WATCH_MS : TICK_MS);
         if (sig) return sig;
+        if (ready && device_gave_up(s)) return 0;
         if (hd_lifecycle_get(s->sv.life) == HD_LIFE_FAILED) return 0;
         if (!hinted && hd_mono_ns() - s->start_ns > SLOW_LOAD_SECONDS * INT64_C(1000000000)) {
             hinted = true;
@@ -256,6 +280,7 @@ int hd_cmd_serve(int argc, char **argv)
     hd_status st = start(s, &err);
     int sig = st == HD_OK ? run(s) : 0;
     if (sig) code = drain(s, sig);
+    if (st == HD_OK && !sig && hd_lifecycle_get(s->sv.life) == HD_LIFE_FAILED) linger(s);
     stop(s);
     if (st == HD_OK && !sig) {
         st = s->load_status;

@@ -1,19 +1,23 @@
 // Health. Only the status code counts for the platform: 200 when a request could be answered now,
 // 503 otherwise. Reads two atomics; never waits.
+#include "kernels/base/json.h"
 #include "server/server.h"
 
-#include <stdio.h>
-
-static void reply_not_ready(hd_http_rsp *rs, hd_life state, double progress)
+static void reply_not_ready(hd_http_rsp *rs, const hd_server *sv, hd_life state)
 {
     static const char *const names[] = {"loading", "unhealthy", "draining", "failed"};
-    char body[64];
-    int n =
-        state == HD_LIFE_LOADING
-            ? snprintf(body, sizeof(body), "{\"status\":\"loading\",\"progress\":%.2f}", progress)
-            : snprintf(body, sizeof(body), "{\"status\":\"%s\"}", names[state]);
+    hd_buf w = {0};
+    hd_buf_printf(&w, "{\"status\":\"%s\"", names[state]);
+    if (state == HD_LIFE_LOADING)
+        hd_buf_printf(&w, ",\"progress\":%.2f", hd_lifecycle_fraction(sv->life));
+    if (state == HD_LIFE_FAILED && sv->failure) {
+        hd_buf_puts(&w, ",\"error\":");
+        hd_json_put_str(&w, hd_slice_str(sv->failure));
+    }
+    hd_buf_putc(&w, '}');
     hd_http_set_header(rs, "Retry-After", "5");
-    hd_http_reply(rs, 503, "application/json", hd_slice_of(body, (size_t)n));
+    hd_http_reply(rs, 503, "application/json", hd_buf_slice(&w));
+    hd_buf_fini(&w);
 }
 
 void hd_handle_ping(void *server, hd_http_req *rq, hd_http_rsp *rs)
@@ -25,7 +29,7 @@ void hd_handle_ping(void *server, hd_http_req *rq, hd_http_rsp *rs)
     if (state == HD_LIFE_READY && e && hd_engine_healthy(e))
         hd_http_reply(rs, 200, NULL, hd_slice_of("", 0));
     else
-        reply_not_ready(rs, state, hd_lifecycle_fraction(sv->life));
+        reply_not_ready(rs, sv, state);
 }
 
 // The process runs and answers: nothing more (Kubernetes liveness).

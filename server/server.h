@@ -18,8 +18,10 @@ typedef struct hd_server {
     int64_t created;             // Unix time of the start
     hd_inputs_profile profile;   // resolved: TGI or LMI
     hd_metrics metrics;
-    _Atomic(hd_http *) http; // for /metrics; NULL until it listens
-    atomic_bool cut;         // past the drain limit: running answers end with their error form
+    _Atomic(hd_http *) http;   // for /metrics; NULL until it listens
+    const char *failure;       // why loading failed; set before the state is FAILED
+    atomic_bool device_failed; // for good: an answer has been told so
+    atomic_bool cut;           // past the drain limit: running answers end with their error form
 } hd_server;
 
 extern const hd_route hd_routes[];

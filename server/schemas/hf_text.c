@@ -132,9 +132,10 @@ static void put_prefill(hd_buf *w, const hd_call *c, const hd_choice *ch)
     hd_buf_putc(w, ']');
 }
 
-static void put_details(hd_buf *w, const hd_call *c, const hd_choice *ch)
+// The members of "details", and of each entry of "best_of_sequences".
+static void put_detail_members(hd_buf *w, const hd_call *c, const hd_choice *ch)
 {
-    hd_buf_printf(w, ",\"details\":{\"finish_reason\":\"%s\",\"generated_tokens\":%d",
+    hd_buf_printf(w, "\"finish_reason\":\"%s\",\"generated_tokens\":%d",
                   finish_word(ch->finish, ch->stop), (int)ch->usage.completion_tokens);
     put_seed(w, c->extra, ch->seed);
     put_prefill(w, c, ch);
@@ -152,7 +153,6 @@ static void put_details(hd_buf *w, const hd_call *c, const hd_choice *ch)
         }
         hd_buf_putc(w, ']');
     }
-    hd_buf_putc(w, '}');
 }
 
 static void put_full_text(hd_buf *w, const hd_hf *x, size_t prompt, hd_slice content)
@@ -165,16 +165,65 @@ static void put_full_text(hd_buf *w, const hd_hf *x, size_t prompt, hd_slice con
     hd_buf_fini(&text);
 }
 
+// The likeliest of n answers, by mean log-probability of their tokens.
+static size_t likeliest(const hd_choice *choice, size_t n)
+{
+    size_t best = 0;
+    double best_mean = -INFINITY;
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        for (size_t k = 0; k < choice[i].n_tokens; k++)
+            sum += choice[i].token[k].token.logprob;
+        double mean = choice[i].n_tokens ? sum / (double)choice[i].n_tokens : -INFINITY;
+        if (mean <= best_mean) continue;
+        best_mean = mean;
+        best = i;
+    }
+    return best;
+}
+
+static void put_others(hd_buf *w, const hd_call *c, const hd_choice *choice, size_t n, size_t best)
+{
+    const hd_hf *x = c->extra;
+    const char *sep = ",\"best_of_sequences\":[";
+    for (size_t i = 0; i < n; i++) {
+        if (i == best) continue;
+        hd_buf_puts(w, sep);
+        hd_buf_puts(w, "{\"generated_text\":");
+        put_full_text(w, x, 0, choice[i].content);
+        hd_buf_putc(w, ',');
+        put_detail_members(w, c, &choice[i]);
+        hd_buf_putc(w, '}');
+        sep = ",";
+    }
+    hd_buf_putc(w, ']');
+}
+
+static void put_answer(hd_buf *w, const hd_call *c, size_t prompt, const hd_choice *choice,
+                       size_t n)
+{
+    const hd_hf *x = c->extra;
+    size_t best = n > 1 ? likeliest(choice, n) : 0;
+    hd_buf_puts(w, "{\"generated_text\":");
+    put_full_text(w, x, prompt, choice[best].content);
+    if (x->details) {
+        hd_buf_puts(w, ",\"details\":{");
+        put_detail_members(w, c, &choice[best]);
+        if (n > 1) put_others(w, c, choice, n, best);
+        hd_buf_putc(w, '}');
+    }
+    hd_buf_putc(w, '}');
+}
+
 void hd_hf_answer(hd_buf *w, const hd_call *c, const hd_choice *choice, size_t n)
 {
     const hd_hf *x = c->extra;
     bool array = (!x->lmi && c->shape != HD_SHAPE_OBJECT) || x->list;
+    size_t each = (size_t)c->rq.n;
     if (array) hd_buf_putc(w, '[');
-    for (size_t i = 0; i < n; i++) {
-        hd_buf_puts(w, i ? ",{\"generated_text\":" : "{\"generated_text\":");
-        put_full_text(w, x, i, choice[i].content);
-        if (x->details) put_details(w, c, &choice[i]);
-        hd_buf_putc(w, '}');
+    for (size_t i = 0; i < n; i += each) {
+        hd_buf_puts(w, i ? "," : "");
+        put_answer(w, c, i / each, choice + i, each);
     }
     if (array) hd_buf_putc(w, ']');
 }

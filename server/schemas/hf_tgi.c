@@ -85,25 +85,41 @@ static hd_status read_stop(const hd_fields *f, hd_call *call)
     return HD_OK;
 }
 
+// Several answers of which the likeliest is shown.
+static hd_status read_best_of(const hd_fields *f, hd_call *call)
+{
+    const hd_hf *x = call->extra;
+    hd_gen_request *rq = &call->rq;
+    const hd_json *v = hd_json_get(f->o, "best_of");
+    int64_t most = call->cfg->max_best_of, i;
+    HD_CHECK(!hd_json_i64(v, &i) || (i > 0 && i <= most), f->err, HD_E_INVAL,
+             "`best_of` must be > 0 and <= %" PRId64 ". Given: %" PRId64, most, i);
+    HD_TRY(hd_take_i32(f, "best_of", 1, (int32_t)most, &rq->n, NULL));
+    if (rq->n == 1) return HD_OK;
+    HD_CHECK(x->sampled, f->err, HD_E_INVAL, "you must use sampling when `best_of` is > 1");
+    HD_CHECK(!rq->has_seed, f->err, HD_E_INVAL, "`seed` must not be set when `best_of` > 1");
+    HD_CHECK(!rq->stream, f->err, HD_E_INVAL,
+             "`best_of` != 1 is not supported when streaming tokens");
+    return HD_OK;
+}
+
 static hd_status read_details(const hd_fields *f, hd_call *call)
 {
     hd_hf *x = call->extra;
     hd_gen_request *rq = &call->rq;
-    int32_t best_of = 1;
     HD_TRY(hd_take_bool(f, "details", &x->details, NULL));
     HD_TRY(hd_take_bool(f, "decoder_input_details", &x->prefill, NULL));
     HD_TRY(hd_take_bool(f, "return_full_text", &x->full_text, NULL));
     HD_CHECK(!x->prefill || !rq->stream, f->err, HD_E_INVAL,
              "`decoder_input_details` == true is not supported when streaming tokens");
     HD_TRY(hd_take_i32(f, "top_n_tokens", 0, MAX_TOP_N, &rq->sample.n_logprobs, NULL));
-    HD_TRY(hd_take_i32(f, "best_of", 1, INT32_MAX, &best_of, NULL));
-    HD_CHECK(best_of == 1, f->err, HD_E_UNSUPPORTED, "`best_of` != 1 is not supported");
+    HD_TRY(read_best_of(f, call));
     HD_TRY(hd_refuse(f, "grammar", "this version cannot constrain answers"));
     HD_TRY(hd_refuse(f, "adapter_id", "no adapters are loaded"));
     x->prefill = x->prefill && x->details;
     rq->prompt_logprobs = x->prefill;
-    rq->sample.want_logprob = rq->stream || x->details;
-    call->keep_tokens = x->details && !rq->stream;
+    rq->sample.want_logprob = rq->stream || x->details || rq->n > 1;
+    call->keep_tokens = (x->details && !rq->stream) || rq->n > 1;
     return HD_OK;
 }
 

@@ -148,7 +148,9 @@ def SM_100_validation_words(s):
              ({"max_new_tokens": 4096}, "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4 `inputs` tokens and 4096 `max_new_tokens`"),
              ({"stop": ["x"] * 17}, "`stop` supports up to 16 stop sequences. Given: 17"),
              ({"grammar": {"type": "json", "value": {}}}, "parameters.grammar: not supported"),
-             ({"best_of": 2, "do_sample": True}, "`best_of` != 1 is not supported"))
+             ({"best_of": 3, "do_sample": True}, "`best_of` must be > 0 and <= 2. Given: 3"),
+             ({"best_of": 2}, "you must use sampling when `best_of` is > 1"),
+             ({"best_of": 2, "do_sample": True, "seed": 1}, "`seed` must not be set when `best_of` > 1"))
     for parameters, words in cases:
         for stream in (False, True):
             a = s.post({"inputs": "Once upon a time", "stream": stream, "parameters": parameters})
@@ -189,6 +191,19 @@ def SM_105_lmi_list_of_inputs(s):
     a = s.post({"inputs": ["One", "Two"], "parameters": {"max_new_tokens": 3, "do_sample": False}}, headers=LMI).json
     one = s.post({"inputs": "One", "parameters": {"max_new_tokens": 3, "do_sample": False}}, headers=LMI).json
     assert len(a) == 2 and a[0] == one and a[1] != one
+
+
+@test
+def SM_99_best_of(s):
+    a = tgi(s, best_of=2, do_sample=True, details=True, max_new_tokens=4).json
+    d = a[0]["details"]
+    other, = d["best_of_sequences"]
+    mean = lambda x: sum(t["logprob"] for t in x["tokens"]) / len(x["tokens"])
+    assert len(a) == 1 and mean(d) >= mean(other) and other["seed"] != d["seed"]
+    assert set(other) == {"generated_text", "finish_reason", "generated_tokens", "seed", "prefill", "tokens"}
+    assert set(tgi(s, best_of=2, temperature=1.0, max_new_tokens=2).json[0]) == {"generated_text"}
+    a = s.post({"inputs": "a", "stream": True, "parameters": {"best_of": 2, "do_sample": True}})
+    assert a.status == 422 and "not supported when streaming" in a.json["error"]
 
 
 # ---- choice of dialect ---------------------------------------------------------------------

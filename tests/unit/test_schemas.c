@@ -319,7 +319,7 @@ static void refusals(void)
          "`max_new_tokens` must be strictly positive"},
         {tgi, "{\"inputs\":\"p\",\"parameters\":{\"truncate\":64}}",
          "`truncate` must be strictly positive and less than 64. Given: 64"},
-        {tgi, "{\"inputs\":\"p\",\"parameters\":{\"best_of\":2}}", "`best_of` != 1"},
+        {tgi, "{\"inputs\":\"p\",\"parameters\":{\"best_of\":2}}", "you must use sampling"},
         {tgi, "{\"inputs\":\"p\",\"parameters\":{\"top_n_tokens\":6}}", "parameters.top_n_tokens"},
         {tgi, "{\"inputs\":\"p\",\"parameters\":{\"grammar\":{\"type\":\"json\"}}}",
          "parameters.grammar: not supported"},
