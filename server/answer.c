@@ -9,11 +9,10 @@
 #include <string.h>
 
 enum {
-    TICK_MS = 250,        // how long departures and the server's end may go unnoticed
-    SHARED_TICK_MS = 20,  // the same while several choices run
-    FIRST_EVENT_S = 10,   // after that a stream begins although nothing has come
-    MOST_BYTES = 6 << 20, // of an answer in one piece: callers' limit; details give way
-    STATUS_GONE = 499,    // only in the log: nobody reads it
+    TICK_MS = 250,       // how long departures and the server's end may go unnoticed
+    SHARED_TICK_MS = 20, // the same while several choices run
+    FIRST_EVENT_S = 10,  // after that a stream begins although nothing has come
+    STATUS_GONE = 499,   // only in the log: nobody reads it
 };
 
 typedef struct choice {
@@ -343,8 +342,8 @@ static void fail(hd_answer *a, hd_http_rsp *rs)
     hd_answer_free(a);
 }
 
-// Leaves out details of tokens so that about `bytes` become MOST_BYTES. False: there are none left.
-static bool trim_details(hd_choice *all, int32_t n, size_t bytes, size_t *kept)
+// Leaves out details of tokens so that `bytes` become about `most`. False: there are none left.
+static bool trim_details(hd_choice *all, int32_t n, size_t bytes, size_t most, size_t *kept)
 {
     size_t longest = 0;
     for (int32_t i = 0; i < n; i++) {
@@ -352,7 +351,7 @@ static bool trim_details(hd_choice *all, int32_t n, size_t bytes, size_t *kept)
         longest = all[i].n_prompt > longest ? all[i].n_prompt : longest;
     }
     if (longest == 0) return false;
-    *kept = longest < 8 ? 0 : (size_t)((double)longest * 0.9 * MOST_BYTES / (double)bytes);
+    *kept = longest < 8 ? 0 : (size_t)((double)longest * 0.9 * (double)most / (double)bytes);
     for (int32_t i = 0; i < n; i++) {
         if (all[i].n_tokens > *kept) all[i].n_tokens = *kept;
         if (all[i].n_prompt > *kept) all[i].n_prompt = *kept;
@@ -365,6 +364,7 @@ static bool trim_details(hd_choice *all, int32_t n, size_t bytes, size_t *kept)
 static bool write_whole(hd_answer *a, hd_buf *body)
 {
     size_t start = body->len, kept = SIZE_MAX;
+    size_t most = (size_t)a->call.cfg->max_answer_bytes;
     hd_choice *all = hd_arena_alloc(a->arena, (size_t)a->n * sizeof(*all));
     if (!all) return out_of_memory(a);
     for (int32_t i = 0; i < a->n; i++)
@@ -373,7 +373,7 @@ static bool write_whole(hd_answer *a, hd_buf *body)
         a->call.schema->answer(body, &a->call, all, (size_t)a->n);
         if (body->failed) return out_of_memory(a);
         size_t bytes = body->len - start;
-        if (bytes <= MOST_BYTES || !trim_details(all, a->n, bytes, &kept)) break;
+        if (bytes <= most || !trim_details(all, a->n, bytes, most, &kept)) break;
         body->len = start;
     }
     if (kept != SIZE_MAX)

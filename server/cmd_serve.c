@@ -219,9 +219,12 @@ static int run(service *s)
     for (;;) {
         bool ready = hd_lifecycle_get(s->sv.life) == HD_LIFE_READY;
         int sig = hd_lifecycle_wait(s->sv.life, ready ? WATCH_MS : TICK_MS);
+        if (hd_lifecycle_get(s->sv.life) == HD_LIFE_FAILED) {
+            if (!sig) linger(s);
+            return 0; // a signal changes nothing about why this ends
+        }
         if (sig) return sig;
         if (ready && device_gave_up(s)) return 0;
-        if (hd_lifecycle_get(s->sv.life) == HD_LIFE_FAILED) return 0;
         if (!hinted && hd_mono_ns() - s->start_ns > SLOW_LOAD_SECONDS * INT64_C(1000000000)) {
             hinted = true;
             HD_LOG(HD_LOG_WARN, "serve",
@@ -280,7 +283,6 @@ int hd_cmd_serve(int argc, char **argv)
     hd_status st = start(s, &err);
     int sig = st == HD_OK ? run(s) : 0;
     if (sig) code = drain(s, sig);
-    if (st == HD_OK && !sig && hd_lifecycle_get(s->sv.life) == HD_LIFE_FAILED) linger(s);
     stop(s);
     if (st == HD_OK && !sig) {
         st = s->load_status;

@@ -54,7 +54,7 @@ typedef struct hd_config {
     int64_t bind; // hd_bind_mode
     // server
     const char *host;
-    int64_t port, max_connections, max_body_bytes, max_header_bytes, max_headers;
+    int64_t port, max_connections, max_body_bytes, max_answer_bytes, max_header_bytes, max_headers;
     int64_t header_seconds, body_idle_seconds, idle_seconds, drain_seconds,
         keepalive_comment_seconds;
     int64_t max_stop, max_messages, default_max_new_tokens;

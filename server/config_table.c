@@ -67,6 +67,8 @@ const hd_opt hd_opts[] = {
      "connections served at the same time"},
     {"max-body-bytes", "HADAL_MAX_BODY_BYTES", HD_OPT_SIZE, AT(max_body_bytes), 1024, 4e9, "128M", NULL, HD_CMD_SERVE, "BYTES",
      "largest request body; larger ones get 413"},
+    {"max-answer-bytes", "HADAL_MAX_ANSWER_BYTES", HD_OPT_SIZE, AT(max_answer_bytes), 1024, 4e9, "6M", NULL, HD_CMD_SERVE, "BYTES",
+     "answers in one piece above this lose details of their tokens, never text"},
     {"max-header-bytes", "HADAL_MAX_HEADER_BYTES", HD_OPT_SIZE, AT(max_header_bytes), 1024, 1 << 20, "64K", NULL, HD_CMD_SERVE, "BYTES",
      "largest request head"},
     {"max-headers", "HADAL_MAX_HEADERS", HD_OPT_INT, AT(max_headers), 8, 10000, "100", NULL, HD_CMD_SERVE, "N",

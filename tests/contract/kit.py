@@ -63,7 +63,7 @@ class Server:
                                         env=clean_env(env or {}))
         self.port = None
         try:
-            self.port = int(self.wait_log(r"msg=listening port=(\d+)", 10)[1])
+            self.port = int(self.wait_log(r"listening\W+port\D+(\d+)", 10)[1])
             if wait:
                 self.wait_ready()
         except BaseException:

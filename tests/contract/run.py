@@ -6,6 +6,7 @@ the file or folder in $HD_TEST_MODEL; without it everything is skipped (exit 77)
 one server; it must be alive and healthy after each.
 """
 import importlib
+import os
 import pathlib
 import sys
 import time
@@ -35,7 +36,7 @@ def main():
     if len(sys.argv) < 2:
         print(__doc__)
         return 2
-    kit.Server.binary = sys.argv[1]
+    kit.Server.binary = os.path.abspath(sys.argv[1])
     if not kit.MODEL:
         print("skipped: HD_TEST_MODEL names no model\n0 passed, 0 failed, 0 skipped")
         return 77
