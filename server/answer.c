@@ -382,6 +382,31 @@ static bool write_whole(hd_answer *a, hd_buf *body)
     return true;
 }
 
+// TGI's headers: seconds of computing, milliseconds of everything else. They do not pass the
+// platform and are for people who call the server itself.
+static void set_time_headers(const hd_answer *a, hd_http_rsp *rs)
+{
+    const hd_usage *u = &a->choice[0].out.usage;
+    double inference = (double)(u->prefill_ns + u->decode_ns) / 1e6;
+    int32_t n = u->completion_tokens > 0 ? u->completion_tokens : 1;
+    const struct {
+        const char *name;
+        double value;
+        int decimals;
+    } h[] = {{"x-compute-time", inference / 1e3, 6},
+             {"x-total-time", ms_since(a->start_ns, hd_mono_ns()), 0},
+             {"x-queue-time", (double)u->queue_ns / 1e6, 0},
+             {"x-inference-time", inference, 0},
+             {"x-time-per-token", inference / n, 0},
+             {"x-prompt-tokens", u->prompt_tokens, 0},
+             {"x-generated-tokens", u->completion_tokens, 0}};
+    for (size_t i = 0; i < sizeof(h) / sizeof(h[0]); i++) {
+        char text[32];
+        snprintf(text, sizeof(text), "%.*f", h[i].decimals, h[i].value);
+        hd_http_set_header(rs, h[i].name, text);
+    }
+}
+
 static void answer_whole(hd_answer *a, hd_http_rsp *rs)
 {
     bool ok = true;
@@ -392,6 +417,7 @@ static void answer_whole(hd_answer *a, hd_http_rsp *rs)
     hd_buf body = {0};
     if (ok) ok = write_whole(a, &body);
     if (ok) {
+        if (a->call.schema == &hd_schema_tgi) set_time_headers(a, rs);
         hd_http_reply(rs, 200, "application/json", hd_buf_slice(&body));
         hd_answer_free(a);
     } else {

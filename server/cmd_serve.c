@@ -34,8 +34,8 @@ typedef struct service {
     hd_engine_cfg engine_cfg;
     hd_server sv;
     hd_http *http;
-    hd_buf properties; // of the model's folder; settings borrow from it
-    int64_t phase_ns;  // when the present phase of loading began
+    hd_alias_text text; // settings borrow from it
+    int64_t phase_ns;   // when the present phase of loading began
     hd_load_phase phase;
     pthread_t loader;
     bool loading; // the loader's thread is to be joined
@@ -129,7 +129,7 @@ static hd_status configure(service *s, hd_err *err)
 {
     hd_config *c = &s->cfg;
     HD_LOG(HD_LOG_INFO, "serve", "hadal " HADAL_VERSION);
-    HD_TRY(hd_alias_apply(c, "/opt/ml/model", &s->properties, err));
+    HD_TRY(hd_alias_apply(c, "/opt/ml/model", &s->text, err));
     hd_config_log(c, HD_CMD_SERVE);
     HD_TRY(hd_config_engine(c, &s->engine_cfg, err));
     s->engine_cfg.progress = on_progress;
@@ -295,7 +295,7 @@ int hd_cmd_serve(int argc, char **argv)
     } else {
         HD_LOG(HD_LOG_INFO, "serve", "stopped", hd_f_int("exit", code));
     }
-    hd_buf_fini(&s->properties);
+    hd_alias_text_fini(&s->text);
     hd_free(s);
     return code;
 }

@@ -6,6 +6,7 @@
 #include "kernels/base/log.h"
 #include "server/config_alias_table.h"
 #include "server/config_table.h"
+#include "server/model_find.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -407,7 +408,7 @@ static hd_status read_variables(hd_config *c, report *r, hd_err *err)
     return HD_OK;
 }
 
-hd_status hd_alias_apply(hd_config *c, const char *standard, hd_buf *properties, hd_err *err)
+hd_status hd_alias_apply(hd_config *c, const char *standard, hd_alias_text *text, hd_err *err)
 {
     report r = {0};
     bool there = false;
@@ -418,7 +419,15 @@ hd_status hd_alias_apply(hd_config *c, const char *standard, hd_buf *properties,
     log_report(&r);
     HD_TRY(st);
     HD_TRY(choose_model(c, standard, err));
-    HD_TRY(read_properties(c, properties, &there, err));
+    HD_TRY(read_properties(c, &text->properties, &there, err));
+    HD_TRY(hd_model_find(c->model, &text->model, err));
+    if (text->model.len > 0) c->model = text->model.data;
     warn_about_programs();
     return choose_profile(c, there, err);
+}
+
+void hd_alias_text_fini(hd_alias_text *text)
+{
+    hd_buf_fini(&text->properties);
+    hd_buf_fini(&text->model);
 }

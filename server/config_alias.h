@@ -13,10 +13,15 @@
 extern "C" {
 #endif
 
+typedef struct hd_alias_text { // what settings borrow from besides argv and the environment
+    hd_buf properties;         // serving.properties of the model's folder
+    hd_buf model;              // path of a model found below the folder that was named
+} hd_alias_text;
+
 // Reads the environment and decides the model's path and the profile of "inputs". `standard` is
-// where the platform puts a model ("/opt/ml/model"). properties is filled with serving.properties
-// of the model's folder where there is one; settings borrow from it.
-hd_status hd_alias_apply(hd_config *c, const char *standard, hd_buf *properties, hd_err *err);
+// where the platform puts a model ("/opt/ml/model").
+hd_status hd_alias_apply(hd_config *c, const char *standard, hd_alias_text *text, hd_err *err);
+void hd_alias_text_fini(hd_alias_text *text);
 
 // serving.properties ("option.max_model_len=4096") for settings that nothing else has set. text is
 // cut into strings in place. *known counts the keys with effect.

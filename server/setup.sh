@@ -7,7 +7,7 @@ HD_CACHE=${HD_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/hadal}
 PACKAGES_BUILD="gcc libc6-dev cmake ninja-build pkg-config libopenblas-dev libmicrohttpd-dev
     libcjson-dev libpcre2-dev libutf8proc-dev libedit-dev"
 PACKAGES_MODEL="ca-certificates curl python3 python3-pip"
-PACKAGES_TEST="g++ clang libclang-rt-14-dev clang-format llvm python3 curl procps"
+PACKAGES_TEST="g++ clang libclang-rt-14-dev clang-format llvm python3 python3-venv curl procps"
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 die() {
@@ -79,4 +79,22 @@ default_model() {
         return 1
     }
     echo "$path"
+}
+
+# clients_python: prints an interpreter that has the SDKs whose tests run through the server; they go
+# into an environment of their own in the cache.
+CLIENTS="boto3==1.44.5 openai==3.54.0"
+clients_python() {
+    venv=$HD_CACHE/clients
+    if ! "$venv/bin/python" -c 'import boto3, openai' 2>/dev/null; then
+        say "installing $CLIENTS into $venv" >&2
+        rm -rf "$venv"
+        # shellcheck disable=SC2086
+        python3 -m venv "$venv" >&2 && "$venv/bin/python" -m pip install -q $CLIENTS >&2 || {
+            rm -rf "$venv"
+            echo "tests with these SDKs are skipped: $CLIENTS cannot be installed" >&2
+            return 1
+        }
+    fi
+    echo "$venv/bin/python"
 }

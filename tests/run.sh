@@ -13,8 +13,10 @@ preset=${1:-ci}
 need_packages $PACKAGES_BUILD $PACKAGES_MODEL $PACKAGES_TEST
 build_preset "$preset"
 
-# Tests with the real small model are skipped, with a message, when it cannot be had.
+# Tests with the real small model, and those with SDKs, are skipped, with a message, when these cannot
+# be had.
 HD_TEST_MODEL=${HD_TEST_MODEL:-$(default_model || true)}
-export HD_TEST_MODEL
+HD_TEST_PYTHON=${HD_TEST_PYTHON:-$(clients_python || true)}
+export HD_TEST_MODEL HD_TEST_PYTHON
 cd "$HADAL_ROOT"
 exec ctest --preset "$preset" "$@"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Runs the contract tests against a real server and a real small model.
 
-Usage: run.py BINARY [NAMES...]. NAMES select tests whose name contains one of them. The model is
-the file or folder in $HD_TEST_MODEL; without it everything is skipped (exit 77). Most tests share
-one server; it must be alive and healthy after each.
+Usage: run.py BINARY [--report FILE] [NAMES...]. NAMES select tests whose name contains one of them.
+--report writes the table of requirements. The model is the file or folder in $HD_TEST_MODEL; without
+it everything is skipped (exit 77). Most tests share one server; it must be alive and healthy after
+each. $HD_TEST_PYTHON names an interpreter that has the SDKs which t_clients.py uses.
 """
 import importlib
 import os
@@ -14,6 +15,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import kit  # noqa: E402
+import requirements  # noqa: E402
 
 
 def run_one(name, fn, own, server):
@@ -33,17 +35,28 @@ def run_one(name, fn, own, server):
 
 
 def main():
-    if len(sys.argv) < 2:
+    args = sys.argv[1:]
+    report = None
+    if "--report" in args[:-1]:
+        i = args.index("--report")
+        report = args[i + 1]
+        del args[i:i + 2]
+    if not args:
         print(__doc__)
         return 2
-    kit.Server.binary = os.path.abspath(sys.argv[1])
+    better = os.environ.get("HD_TEST_PYTHON")
+    if better and "HD_TEST_REEXEC" not in os.environ:
+        os.environ["HD_TEST_REEXEC"] = "1"
+        os.execv(better, [better, *sys.argv])
+    kit.Server.binary = os.path.abspath(args[0])
     if not kit.MODEL:
         print("skipped: HD_TEST_MODEL names no model\n0 passed, 0 failed, 0 skipped")
         return 77
     for path in sorted(pathlib.Path(__file__).resolve().parent.glob("t_*.py")):
         importlib.import_module(path.stem)
-    wanted = [t for t in kit.TESTS if len(sys.argv) == 2 or any(w in t[0] for w in sys.argv[2:])]
+    wanted = [t for t in kit.TESTS if len(args) == 1 or any(w in t[0] for w in args[1:])]
     server = None
+    results = {}
     passed = failed = skipped = 0
     for name, fn, own in wanted:
         if not own and server is None:
@@ -52,6 +65,7 @@ def main():
         if not own and server.process.poll() is not None:
             print(f"FAILED   the shared server died during {name}:\n{server.log()[-3000:]}")
             result, server = "FAILED", None
+        results[name] = result
         passed += result == "ok"
         failed += result == "FAILED"
         skipped += result.startswith("skipped")
@@ -62,6 +76,8 @@ def main():
                   f"{server.log()[-3000:]}")
             failed += 1
         server.kill()
+    if report:
+        pathlib.Path(report).write_text(requirements.table(results))
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 

@@ -8,7 +8,7 @@ from kit import Server, chat, test
 
 
 @test
-def SM_32_64_parallel_requests(s):
+def SM_32_parallel_requests(s):
     def one(i):
         kind = i % 4
         if kind == 0:

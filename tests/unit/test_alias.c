@@ -11,13 +11,13 @@ static hd_err err;
 
 static hd_status apply(void)
 {
-    static hd_buf properties;
+    static hd_alias_text text;
     bool stop;
     memset(&err, 0, sizeof(err));
     EXPECT_INT(hd_config_load(&c, HD_CMD_SERVE, 0, NULL, &stop, &err), HD_OK);
     hd_log_set_level(HD_LOG_OFF);
-    hd_buf_fini(&properties);
-    hd_status st = hd_alias_apply(&c, "/nonexistent/standard", &properties, &err);
+    hd_alias_text_fini(&text);
+    hd_status st = hd_alias_apply(&c, "/nonexistent/standard", &text, &err);
     hd_log_set_level(HD_LOG_OFF);
     return st;
 }
