@@ -467,7 +467,7 @@ static hd_pull pull_tail(hd_answer *a, hd_buf *out)
 static void keep_awake(hd_answer *a, hd_buf *out)
 {
     int64_t silence = a->call.cfg->keepalive_comment_seconds * INT64_C(1000000000);
-    if (silence > 0 && hd_mono_ns() - a->written_ns >= silence)
+    if (silence > 0 && !a->call.quiet && hd_mono_ns() - a->written_ns >= silence)
         hd_frame_comment(out, a->call.rq.framing);
 }
 

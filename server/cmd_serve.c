@@ -26,6 +26,7 @@ enum {
     TICK_MS = 100,
     WATCH_MS = 500,          // how long a failed device may go unnoticed
     CUT_MS = 1000,           // for last words to running requests after the drain
+    PROGRESS_SECONDS = 5,    // between lines about loading
     SLOW_LOAD_SECONDS = 360, // platforms give up after 8 minutes unless told otherwise
 };
 
@@ -37,6 +38,7 @@ typedef struct service {
     hd_alias_text text; // settings borrow from it
     int64_t phase_ns;   // when the present phase of loading began
     hd_load_phase phase;
+    _Atomic uint64_t bytes_done; // of the weights
     pthread_t loader;
     bool loading; // the loader's thread is to be joined
     volatile int cancel;
@@ -67,6 +69,7 @@ static void on_progress(void *ctx, hd_load_phase phase, uint64_t done, uint64_t 
     case HD_LOAD_OPEN:
         break;
     case HD_LOAD_WEIGHTS:
+        atomic_store_explicit(&s->bytes_done, done, memory_order_relaxed);
         f = total ? 0.9 * (double)done / (double)total : 0;
         break;
     case HD_LOAD_PLAN:
@@ -212,10 +215,22 @@ static void linger(service *s)
     (void)hd_lifecycle_wait(s->sv.life, (int)seconds * 1000);
 }
 
+static void log_progress(service *s)
+{
+    uint64_t done = atomic_load_explicit(&s->bytes_done, memory_order_relaxed);
+    double seconds = (double)(hd_mono_ns() - s->start_ns) / 1e9;
+    HD_LOG(HD_LOG_INFO, "serve", "loading",
+           hd_f_f64("percent", 100 * hd_lifecycle_fraction(s->sv.life), 0),
+           hd_f_f64("mb", (double)done / 1e6, 0),
+           hd_f_f64("mb_per_second", (double)done / 1e6 / seconds, 0),
+           hd_f_f64("seconds", seconds, 0));
+}
+
 // Returns the signal that ends the service, or 0 when the model or the device failed.
 static int run(service *s)
 {
     bool hinted = false;
+    int64_t told_ns = s->start_ns;
     for (;;) {
         bool ready = hd_lifecycle_get(s->sv.life) == HD_LIFE_READY;
         int sig = hd_lifecycle_wait(s->sv.life, ready ? WATCH_MS : TICK_MS);
@@ -225,6 +240,10 @@ static int run(service *s)
         }
         if (sig) return sig;
         if (ready && device_gave_up(s)) return 0;
+        if (!ready && hd_mono_ns() - told_ns >= PROGRESS_SECONDS * INT64_C(1000000000)) {
+            told_ns = hd_mono_ns();
+            log_progress(s);
+        }
         if (!hinted && hd_mono_ns() - s->start_ns > SLOW_LOAD_SECONDS * INT64_C(1000000000)) {
             hinted = true;
             HD_LOG(HD_LOG_WARN, "serve",

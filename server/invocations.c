@@ -165,6 +165,8 @@ hd_status hd_call_read(const hd_reading *r, const hd_json *doc, const hd_schema 
     if (sv->cfg->strict) HD_TRY(hd_schema_strict(*schema, doc, err));
     HD_TRY((*schema)->parse(doc, hd_http_arena(r->rq), call, err));
     call->rq.framing = framing_of(r, call);
+    call->quiet = !r->forced && sv->profile == HD_PROFILE_LMI &&
+                  !hd_config_given(sv->cfg, &sv->cfg->keepalive_comment_seconds);
     call->rq.deadline_ns = soft_deadline(r);
     return check_wait(r, e, call->rq.deadline_ns, err);
 }

@@ -40,6 +40,7 @@ typedef struct hd_call { // one request being answered; filled by parse, read by
     const char *request_id;
     int64_t created; // Unix seconds
     hd_call_shape shape;
+    bool quiet; // no comments on its stream: LMI's callers have not met them
     // set by parse
     hd_gen_request rq;
     const hd_prompt_in *prompts; // choice k answers prompts[k / rq.n]; NULL: all answer rq's own

@@ -55,8 +55,8 @@ static void stop(void)
     hd_lifecycle_destroy(sv.life);
 }
 
-// The whole answer to one request; "" when the server just closed.
-static const char *post(const char *body)
+// The whole answer to one request; "" when the server just closed. No body: GET.
+static const char *ask(const char *path, const char *body)
 {
     static char answer[1 << 18];
     char head[128];
@@ -68,9 +68,9 @@ static const char *post(const char *body)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     EXPECT_INT(connect(fd, (const struct sockaddr *)&a, sizeof(a)), 0);
     int k = snprintf(head, sizeof(head),
-                     "POST /invocations HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
+                     "%s %s HTTP/1.1\r\nHost: h\r\nConnection: close\r\n"
                      "Content-Length: %zu\r\n\r\n",
-                     strlen(body));
+                     *body ? "POST" : "GET", path, strlen(body));
     (void)send(fd, head, (size_t)k, MSG_NOSIGNAL);
     (void)send(fd, body, strlen(body), MSG_NOSIGNAL);
     for (ssize_t got; (got = recv(fd, answer + n, sizeof(answer) - 1 - n, 0)) > 0;)
@@ -78,6 +78,11 @@ static const char *post(const char *body)
     answer[n] = 0;
     close(fd);
     return answer;
+}
+
+static const char *post(const char *body)
+{
+    return ask("/invocations", body);
 }
 
 static int status_of(const char *answer)
@@ -92,6 +97,10 @@ static const char *const bodies[] = {
     "{\"prompt\":\"abc\",\"max_tokens\":6,\"stream\":true}",
     "{\"inputs\":\"abc\",\"parameters\":{\"max_new_tokens\":6,\"details\":true}}",
     "{\"inputs\":\"abc\",\"stream\":true,\"parameters\":{\"max_new_tokens\":6,\"stop\":[\"zz\"]}}",
+    "{\"inputs\":\"abc\",\"parameters\":{\"max_new_tokens\":4,\"best_of\":2,\"do_sample\":true}}",
+    "{\"prompt\":\"abc\",\"max_tokens\":3,\"custom_id\":\"x\"}\n{\"inputs\":\"d\"}\n{\"nothing\":1}"
+    "\n",
+    "[{\"prompt\":\"abc\",\"max_tokens\":3},{\"prompt\":\"d\",\"max_tokens\":2},3]",
 };
 enum { N_BODIES = sizeof(bodies) / sizeof(bodies[0]) };
 
@@ -147,4 +156,32 @@ static void memory_runs_out(void)
     stop();
 }
 
-HD_TEST_MAIN("serve", {"answers", answers}, {"memory_runs_out", memory_runs_out})
+static void memory_runs_out_beside_the_answers(void)
+{
+    static const struct {
+        const char *path, *body;
+    } asked[] = {{"/metrics", ""},
+                 {"/info", ""},
+                 {"/v1/models", ""},
+                 {"/execution-parameters", ""},
+                 {"/tokenize", "{\"inputs\":\"abc d\"}"},
+                 {"/tokenize", "{\"prompt\":\"abc\",\"return_token_strs\":true}"},
+                 {"/detokenize", "{\"tokens\":[1,2,3]}"},
+                 {"/adapters", "{}"}};
+    start();
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        int want = status_of(ask(asked[i].path, asked[i].body));
+        for (int64_t nth = 1; nth <= 40; nth++) {
+            hd_mem_fail_at(nth, false);
+            int status = status_of(ask(asked[i].path, asked[i].body));
+            hd_mem_fail_at(0, false);
+            if (status != want && status != 0 && status != 503)
+                hd_test_fail(__FILE__, __LINE__, "%s: nth %d: %d", asked[i].path, (int)nth, status);
+        }
+        EXPECT_INT(status_of(ask(asked[i].path, asked[i].body)), want);
+    }
+    stop();
+}
+
+HD_TEST_MAIN("serve", {"answers", answers}, {"memory_runs_out", memory_runs_out},
+             {"memory_runs_out_beside_the_answers", memory_runs_out_beside_the_answers})
