@@ -23,6 +23,17 @@ def SM_32_parallel_requests(s):
     assert kit.parallel(64, one) == [200] * 64
 
 
+@test(own=True)
+def SM_32_33_256_at_once_are_answered_or_refused(_):
+    with Server("--max-context", "1024") as s:
+        answers = kit.parallel(256, lambda i: s.post({"prompt": "a", "max_tokens": 1}))
+        seen = [a.status for a in answers]
+        assert set(seen) <= {200, 429} and seen.count(200) >= 100, {x: seen.count(x) for x in seen}
+        assert all(a.headers["Retry-After"] for a in answers if a.status == 429)
+        assert s.request("GET", "/ping").status == 200
+        assert s.metric("vllm:request_success_total", finished_reason="length") == seen.count(200)
+
+
 @test
 def SM_32_parallel_answers_are_the_lonely_ones(s):
     bodies = [chat(f"What is {i} plus {i}?", max_tokens=10, seed=i, temperature=0.8) for i in range(8)]
