@@ -86,7 +86,7 @@ UNTESTED = {
     45: IMAGE, 48: IMAGE, 49: IMAGE, 51: IMAGE, 52: IMAGE, 55: IMAGE, 59: IMAGE, 53: GPU, 54: GPU, 56: GPU,
     50: "open: the plugin is opened at run time (unit test of backends); no GPU image to start",
     57: "open: here, kernels are compared at every level by `ctest -L kern`; no test under qemu",
-    64: "open: no HADAL_MMAP switch; progress is on /ping and /metrics, not in the log",
+    64: "open: no HADAL_MMAP switch; progress is on /ping, /metrics and every 5 s in the log, which has no test",
     65: "open: nothing uses a second model yet",
     75: "open: the hint at 6 minutes has no test (needs a slow loader)",
     79: "open: the exit is implemented, but no fault can be injected into the real binary",
