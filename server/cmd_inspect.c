@@ -131,7 +131,9 @@ static void show_config(const hd_model_cfg *cfg)
                    (int)cfg->d_ff);
     show_attention(cfg);
     show_experts(cfg);
-    if (cfg->n_mtp > 0) hd_inspect_row("further ahead", "%d layers, not used", (int)cfg->n_mtp);
+    if (cfg->n_mtp > 0)
+        hd_inspect_row("further ahead", "%d layer%s, not used", (int)cfg->n_mtp,
+                       cfg->n_mtp == 1 ? "" : "s");
     hd_inspect_row("vocabulary", "%d%s", (int)cfg->vocab,
                    cfg->tied ? ", head tied to the embedding" : "");
     hd_inspect_row("context", "%d", (int)cfg->max_context);
