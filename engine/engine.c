@@ -5,9 +5,8 @@
 #include "kernels/base/mem.h"
 
 enum {
-    OUT_BYTES = 16 << 20, // for rows of logits that prompt log-probabilities need
-    WARM_PROMPT = 32,     // more rows than the kernels for few rows take: both ways are warmed
-    WARM_NEW = 4,         // work memory that a backend keeps for some steps is all taken then
+    WARM_PROMPT = 32, // more rows than the kernels for few rows take: both ways are warmed
+    WARM_NEW = 4,     // work memory that a backend keeps for some steps is all taken then
     WARM_POLL_MS = 50,
 };
 
@@ -62,7 +61,7 @@ hd_status hd_engine_open(const hd_engine_cfg *cfg, hd_engine **out, hd_err *err)
     *out = NULL;
     hd_engine *e = hd_calloc(1, sizeof(*e));
     HD_CHECK(e, err, HD_E_NOMEM, "no memory for the engine");
-    hd_status st = hd_load(cfg, HD_LOAD_TEXT, OUT_BYTES, &e->l, err);
+    hd_status st = hd_load(cfg, HD_LOAD_TEXT, HD_ROOM_OUT_BYTES, &e->l, err);
     if (st == HD_OK) st = hd_sched_start(&e->l, &e->sched, err);
     if (st == HD_OK) st = warm_up(e, err);
     if (st != HD_OK) {

@@ -13,6 +13,7 @@
 #include "kernels/dtype.h"
 #include "models/chat/chat.h"
 #include "models/config.h"
+#include "models/model.h"
 #include "models/model_src.h"
 #include "models/tokenizer/tokenizer.h"
 
@@ -43,8 +44,8 @@ typedef struct hd_engine_cfg { // hd_engine_cfg_init gives the defaults
     int threads;               // 0: what the machine allows (hd_cpu_budget)
     hd_bind_mode bind;         // bind threads to processors
     uint32_t cpu_features;     // allowed HD_CPU_* bits
-    hd_dtype weights;          // HD_DTYPE_NONE: as in the file
-    hd_dtype kv;               // HD_F32, HD_F16, HD_BF16
+    hd_weight_types weights;   // types of matrices in memory
+    hd_dtype kv;               // HD_F32, HD_F16, HD_BF16, HD_Q8_0
     int32_t max_context;       // 0: the model's, lowered to what memory allows
     int32_t max_seqs;          // sequences decoded at once
     int32_t max_step_tokens;   // token budget of one step

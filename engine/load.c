@@ -1,9 +1,7 @@
 // Opening everything a model needs to step. No threads of its own besides the pool.
 #include "engine/load.h"
 
-#include "engine/memory.h"
 #include "kernels/base/cpu.h"
-#include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
@@ -12,8 +10,6 @@
 enum {
     MAX_SEQS = 4096,
     MAX_STEP_TOKENS = 65536,
-    OUT_ROWS_MIN = 8,
-    MEMORY_RESERVE = 16, // of what the machine allows, one part in so many stays free
 };
 
 void hd_engine_cfg_init(hd_engine_cfg *cfg)
@@ -21,7 +17,7 @@ void hd_engine_cfg_init(hd_engine_cfg *cfg)
     *cfg = (hd_engine_cfg){
         .device = "auto",
         .cpu_features = UINT32_MAX,
-        .weights = HD_DTYPE_NONE,
+        .weights = HD_WEIGHTS_ALL(HD_DTYPE_NONE),
         .kv = HD_BF16,
         .max_seqs = 16,
         .max_step_tokens = 512,
@@ -69,8 +65,9 @@ static hd_status check_cfg(const hd_engine_cfg *c, hd_err *err)
         HD_CHECK(number[i].v >= number[i].min && number[i].v <= number[i].max, err, HD_E_INVAL,
                  "%s: %lld, expected %lld to %lld", number[i].name, (long long)number[i].v,
                  (long long)number[i].min, (long long)number[i].max);
-    HD_CHECK(c->kv == HD_F32 || c->kv == HD_F16 || c->kv == HD_BF16, err, HD_E_UNSUPPORTED,
-             "cache of type %s, expected f32, f16 or bf16", hd_dtype_name(c->kv));
+    HD_CHECK(c->kv == HD_F32 || c->kv == HD_F16 || c->kv == HD_BF16 || c->kv == HD_Q8_0, err,
+             HD_E_UNSUPPORTED, "cache of type %s, expected f32, f16, bf16 or q8_0",
+             hd_dtype_name(c->kv));
     return HD_OK;
 }
 
@@ -152,13 +149,8 @@ static hd_status open_files(hd_loaded *l, hd_load_what what, hd_err *err)
 
 static hd_status open_device(hd_loaded *l, hd_err *err)
 {
-    hd_cpu_budget b;
     hd_engine_cfg *c = &l->cfg;
-    hd_cpu_budget_read("/", &b);
-    if (c->threads == 0) c->threads = b.threads;
-    if (c->memory == 0) c->memory = b.memory - b.memory / MEMORY_RESERVE;
-    l->bind = c->bind == HD_BIND_ON || (c->bind == HD_BIND_AUTO && c->threads == b.affinity &&
-                                        (b.quota == 0 || b.quota >= c->threads));
+    hd_room_machine(c, &l->bind);
     HD_TRY(hd_pool_create(c->threads, &l->pool, err));
     const hd_device_cfg device = {
         .device = c->device,
@@ -171,33 +163,23 @@ static hd_status open_device(hd_loaded *l, hd_err *err)
     return HD_OK;
 }
 
-// ---- weights -------------------------------------------------------------------------------
+// ---- planning ------------------------------------------------------------------------------
 
-static hd_status dry_bytes(const hd_model_cfg *cfg, uint64_t *bytes, hd_err *err)
+// A model of the same files on the dry backend: reads headers alone, and knows every type.
+static hd_status open_dry(hd_loaded *l, hd_err *err)
 {
     const hd_device_cfg device = {.device = "dry"};
-    hd_backend *be = NULL;
-    hd_model *m = NULL;
-    hd_status st = hd_backend_open(&device, &be, err);
-    if (st == HD_OK) st = hd_model_open_dry(cfg, be, &m, err);
-    if (st == HD_OK) *bytes = m->weight_bytes;
-    hd_model_close(m);
-    hd_backend_close(be);
-    return st;
+    const hd_model_opts opts = {.weights = l->cfg.weights};
+    HD_TRY(hd_model_files_open(l->src, &l->files, err));
+    HD_TRY(hd_backend_open(&device, &l->dry_be, err));
+    return hd_model_open_files(l->src, l->files, l->dry_be, &opts, &l->dry, err);
 }
 
 // Refuses what certainly does not fit before it is read, because the system may end the process
-// for it. Kept weights of a folder count as two bytes each, those of a GGUF as its (first) file.
+// for it.
 static hd_status check_size(const hd_loaded *l, hd_err *err)
 {
-    hd_model_cfg cfg;
-    uint64_t bytes, file = 0;
-    HD_TRY(hd_config_read(l->src, &cfg, err));
-    HD_TRY(dry_bytes(&cfg, &bytes, err));
-    if (l->cfg.weights != HD_DTYPE_NONE)
-        bytes = bytes / 2 / 256 * hd_row_bytes(l->cfg.weights, 256);
-    else if (l->src->gguf && hd_path_stat(l->src->path, &file) == HD_PATH_FILE)
-        bytes = file;
+    const uint64_t bytes = l->dry->weight_bytes;
     HD_CHECK(
         bytes - bytes / 16 <= l->cfg.memory, err, HD_E_LIMIT,
         "memory: the weights need about %.0f MiB, allowed are %.0f MiB; raise --memory, choose "
@@ -205,6 +187,16 @@ static hd_status check_size(const hd_loaded *l, hd_err *err)
         (double)bytes / (1 << 20), (double)l->cfg.memory / (1 << 20));
     return HD_OK;
 }
+
+// Sizes and costs; says early what cannot be computed at all.
+static hd_status plan(hd_loaded *l, uint64_t out_bytes, hd_err *err)
+{
+    HD_TRY(open_dry(l, err));
+    HD_TRY(check_size(l, err));
+    return hd_room_plan(l->dry, &l->cfg, out_bytes, &l->caps, &l->need, err);
+}
+
+// ---- weights -------------------------------------------------------------------------------
 
 static hd_status open_weights(hd_loaded *l, hd_err *err)
 {
@@ -217,8 +209,9 @@ static hd_status open_weights(hd_loaded *l, hd_err *err)
         .cancel = l->cfg.cancel,
     };
     hd_load_progress(l, HD_LOAD_WEIGHTS, 0, 0);
-    HD_TRY(hd_model_open(l->src, l->be, &opts, &l->model, err));
-    HD_TRY(dry_bytes(&l->model->cfg, &l->dry_weight_bytes, err));
+    HD_TRY(hd_model_open_files(l->src, l->files, l->be, &opts, &l->model, err));
+    hd_model_files_close(l->files); // packed weights need it no more
+    l->files = NULL;
     HD_CHECK(!hd_load_cancelled(l), err, HD_E_CANCELLED, "loading was cancelled");
     const int32_t known = known_ids(l);
     l->vocab = known > 0 && known < l->model->cfg.vocab ? known : l->model->cfg.vocab;
@@ -230,64 +223,35 @@ static hd_status open_weights(hd_loaded *l, hd_err *err)
 
 // ---- memory --------------------------------------------------------------------------------
 
-static int32_t wanted_context(const hd_loaded *l)
-{
-    const int32_t model = l->model->cfg.max_context, asked = l->cfg.max_context;
-    if (asked > model)
-        HD_LOG(HD_LOG_WARN, "load", "max_context lowered to what the model was made for",
-               hd_f_int("asked", asked), hd_f_int("context", model));
-    return asked > 0 && asked < model ? asked : model;
-}
-
-static int32_t out_rows(const hd_loaded *l, uint64_t out_bytes)
-{
-    const uint64_t row = (uint64_t)l->model->cfg.vocab * sizeof(float);
-    uint64_t rows = out_bytes / row;
-    if (rows < OUT_ROWS_MIN) rows = OUT_ROWS_MIN;
-    if (rows > (uint64_t)l->cfg.max_step_tokens) rows = (uint64_t)l->cfg.max_step_tokens;
-    return l->cfg.max_seqs + (int32_t)rows;
-}
-
-static hd_status share_memory(hd_loaded *l, uint64_t out_bytes, hd_stepper_caps *caps, hd_err *err)
+static hd_status share_memory(hd_loaded *l, hd_err *err)
 {
     const hd_engine_cfg *c = &l->cfg;
-    const hd_model_cfg *m = &l->model->cfg;
-    const int32_t wanted = wanted_context(l), max_out = out_rows(l, out_bytes);
-    const hd_plan_caps largest = {c->max_step_tokens, c->max_seqs, max_out, wanted, c->kv};
-    hd_plan_cost cost;
+    const int32_t wanted = l->need.context, most = l->model->cfg.max_context;
     hd_memory_share share;
-    HD_TRY(hd_model_plan(m, &largest, &cost, err));
-    *caps = (hd_stepper_caps){c->max_step_tokens, c->max_seqs,       max_out, wanted,
-                              l->vocab,           cost.scratch_bytes};
-    const hd_memory_need need = {
-        .budget = c->memory,
-        .weights = l->model->weight_bytes,
-        .buffers = cost.scratch_bytes + hd_stepper_bytes(m, caps),
-        .page = hd_kvpool_page_bytes(l->model->arch, m, c->kv),
-        .context = wanted,
-        .context_is_wanted = c->max_context > 0,
-        .max_seqs = c->max_seqs,
-    };
-    HD_TRY(hd_memory_fit(&need, &share, err));
+    if (c->max_context > most)
+        HD_LOG(HD_LOG_WARN, "load", "max_context lowered to what the model was made for",
+               hd_f_int("asked", c->max_context), hd_f_int("context", most));
+    l->need.weights = l->model->weight_bytes;
+    HD_TRY(hd_memory_fit(&l->need, &share, err));
     if (share.context < wanted)
         HD_LOG(HD_LOG_WARN, "load", "max_context lowered to what memory allows",
                hd_f_int("wanted", wanted), hd_f_int("context", share.context));
-    caps->max_context = share.context;
+    l->caps.vocab = l->vocab;
+    l->caps.max_context = share.context;
     l->facts.max_context = share.context;
     l->facts.kv_pages = share.pages;
     l->facts.kv_bytes = share.kv;
-    l->facts.scratch_bytes = need.buffers;
+    l->facts.scratch_bytes = l->need.buffers;
     return HD_OK;
 }
 
-static hd_status make_room(hd_loaded *l, uint64_t out_bytes, hd_err *err)
+static hd_status make_room(hd_loaded *l, hd_err *err)
 {
-    hd_stepper_caps caps;
     hd_load_progress(l, HD_LOAD_PLAN, 0, 0);
-    HD_TRY(share_memory(l, out_bytes, &caps, err));
+    HD_TRY(share_memory(l, err));
     HD_TRY(hd_kvpool_create(l->model->arch, &l->model->cfg, l->be, l->cfg.kv, l->facts.kv_pages,
                             &l->kv, err));
-    return hd_stepper_create(l->model, l->kv, &caps, &l->step, err);
+    return hd_stepper_create(l->model, l->kv, &l->caps, &l->step, err);
 }
 
 static void fill_facts(hd_loaded *l)
@@ -311,9 +275,9 @@ hd_status hd_load(const hd_engine_cfg *cfg, hd_load_what what, uint64_t out_byte
     out->began_ns = hd_mono_ns();
     hd_status st = open_files(out, what, err);
     if (st == HD_OK) st = open_device(out, err);
-    if (st == HD_OK) st = check_size(out, err);
+    if (st == HD_OK) st = plan(out, out_bytes, err);
     if (st == HD_OK) st = open_weights(out, err);
-    if (st == HD_OK) st = make_room(out, out_bytes, err);
+    if (st == HD_OK) st = make_room(out, err);
     if (st == HD_OK)
         fill_facts(out);
     else
@@ -325,7 +289,10 @@ void hd_loaded_close(hd_loaded *l)
 {
     hd_stepper_destroy(l->step);
     hd_kvpool_destroy(l->kv);
+    hd_model_files_close(l->files);
     hd_model_close(l->model);
+    hd_model_close(l->dry);
+    hd_backend_close(l->dry_be);
     hd_backend_close(l->be);
     hd_pool_destroy(l->pool);
     if (l->tokenizer) hd_tokenizer_close(l->tokenizer);

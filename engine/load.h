@@ -6,7 +6,7 @@
 #define HADAL_ENGINE_LOAD_H
 
 #include "engine/engine.h"
-#include "engine/step.h"
+#include "engine/room.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -16,14 +16,17 @@ typedef struct hd_loaded {
     hd_engine_cfg cfg; // effective numbers; its text pointers are only good while loading
     hd_model_src *src;
     hd_tokenizer *tokenizer; // NULL: HD_LOAD_IDS
+    hd_source *files;        // open while loading
     hd_pool *pool;
-    hd_backend *be;
+    hd_backend *be, *dry_be;
+    hd_model *dry; // of the same files and types: sizes and costs
     hd_model *model;
+    hd_stepper_caps caps;
+    hd_memory_need need;
     hd_kvpool *kv;
     hd_stepper *step;
     int32_t vocab; // ids that exist: the smaller of tokenizer and model
     hd_model_facts facts;
-    uint64_t dry_weight_bytes; // what the dry model of this configuration holds
     int64_t began_ns;
     bool bind;
     char isa[96], why[240];

@@ -122,18 +122,21 @@ static void add(hd_dry_cost *sum, const hd_dry_cost *c)
     sum->n_ops += c->n_ops;
 }
 
-// One sequence of n tokens that ends at depth + n is the largest step of such a plan. The dry
-// model's matrices count as BF16; ours are weighed by what all of them take together.
+// One sequence of n tokens that ends at depth + n is the largest step of such a plan.
 void hd_runner_cost(const hd_runner *r, int32_t n, int32_t depth, hd_dry_cost *out)
 {
     *out = (hd_dry_cost){0};
     for (int32_t at = 0, m; at < n; at += m) {
         hd_plan_cost cost;
         m = n - at < r->l.cfg.max_step_tokens ? n - at : r->l.cfg.max_step_tokens;
-        const hd_plan_caps caps = {m, 1, 1, depth + at + m, r->l.cfg.kv};
-        if (hd_model_plan(&r->l.model->cfg, &caps, &cost, NULL) != HD_OK) return;
+        const hd_plan_caps caps = {
+            .max_tokens = m,
+            .max_seqs = 1,
+            .max_out = 1,
+            .max_context = depth + at + m,
+            .kv_dtype = r->l.cfg.kv,
+        };
+        if (hd_model_plan_dry(r->l.dry, &caps, &cost, NULL) != HD_OK) return;
         add(out, &cost.step);
     }
-    if (r->l.dry_weight_bytes > 0)
-        out->weight_bytes *= (double)r->l.model->weight_bytes / (double)r->l.dry_weight_bytes;
 }

@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-enum { HD_BACKEND_ABI = 1 };
+enum { HD_BACKEND_ABI = 2 };
 
 typedef struct hd_backend hd_backend;
 typedef struct hd_backend_ops hd_backend_ops;
@@ -56,11 +56,13 @@ typedef struct hd_weight_src { // one matrix [n_out, n_in] as found on disk, row
     hd_dtype dtype, scale_dtype;
     int32_t n_out, n_in;
     int32_t scale_rows, scale_cols, scale_block_rows, scale_block_cols;
+    int32_t scale_first_row; // row of the scaled tensor at which this matrix begins
+    bool transposed;         // data holds [n_in, n_out] instead; not together with scale
 } hd_weight_src;
 
-// n_mat matrices of one shape, each made of n_part sources stacked by rows (fused q|k|v or
-// gate|up): src[mat * n_part + part]. Part p has the same n_out in every matrix; dtypes may differ
-// between parts. A vector (norm gain, bias) is a matrix with n_in = 1, kept as F32.
+// n_mat matrices of one shape (experts, heads), each made of n_part sources stacked by rows (fused
+// q|k|v or gate|up): src[mat * n_part + part]. Part p has the same n_out in every matrix; dtypes
+// may differ between parts. A vector (norm gain, bias) is a matrix with n_in = 1, kept as F32.
 typedef struct hd_weight_spec {
     const char *name; // for messages
     const hd_weight_src *src;
@@ -96,6 +98,25 @@ typedef struct hd_attn { // GQA; absorbed MLA is n_kv = 1, d_qk = d_latent + d_r
     const hd_kv_plane *k_plane, *v_plane; // v_plane NULL: v is the first d_v columns of k
     const hd_tensor *topk, *sink; // NULL, or [n_tokens, k] I32 visible positions (-1: none);
 } hd_attn;                        // NULL, or [1, n_heads] F32 logits of a sink
+
+// Which way an MLA layer is computed; both give the same values up to rounding.
+typedef enum hd_mla_path {
+    HD_MLA_AUTO,     // expanded for sequences with many queries in this step, else absorbed
+    HD_MLA_ABSORBED, // queries move into the latent space: 2 d_latent + d_rope MACs a query-key
+                     // pair
+    HD_MLA_EXPANDED  // keys and values of every head are computed from the latents first
+} hd_mla_path;
+
+// Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1): per token the cache
+// holds the normed latent c and one rotated key part r for all heads. Head h with W_UK [d_nope,
+// d_latent] and W_UV [d_v, d_latent]: score = scale * (q_nope . W_UK c + q_rope . r), value W_UV c.
+typedef struct hd_mla {
+    int32_t n_heads, d_nope, d_rope, d_v, d_latent;
+    float scale;
+    const hd_kv_plane *plane; // width d_latent + d_rope: c, then r
+    const hd_weight *kv_b;    // n_mat = n_heads, two parts: W_UK rows, W_UV rows; n_in = d_latent
+    hd_mla_path path;
+} hd_mla;
 
 typedef enum hd_act_kind { HD_ACT_SILU } hd_act_kind;
 typedef struct hd_act {
@@ -141,9 +162,15 @@ struct hd_backend_ops { // abi and size are checked at load; a plugin exports on
     // Waits for everything enqueued; reports the first (sticky) device error.
     hd_status (*sync)(hd_backend *be, hd_err *err);
 
-    // Decodes, re-quantizes if asked and writes the device's own layout. Sources are not needed
-    // afterwards. Unlike the rest it may be called by several threads at once.
-    hd_status (*pack)(hd_backend *be, const hd_weight_spec *spec, hd_weight **out, hd_err *err);
+    // Packing takes two steps, so that one large weight can be filled by many threads: weight_new
+    // checks the whole spec and takes the memory; weight_fill decodes matrices [first, first + n),
+    // re-quantizes if asked and writes the device's own layout, after which their sources are not
+    // needed any more. Unlike the rest both may be called by several threads at once, weight_fill
+    // with disjoint ranges of one weight.
+    hd_status (*weight_new)(hd_backend *be, const hd_weight_spec *spec, hd_weight **out,
+                            hd_err *err);
+    hd_status (*weight_fill)(hd_backend *be, hd_weight *w, const hd_weight_spec *spec,
+                             int32_t first, int32_t n, hd_err *err);
     void (*weight_free)(hd_backend *be, hd_weight *w); // NULL is legal
     void (*weight_info)(const hd_backend *be, const hd_weight *w, hd_weight_info *out);
 
@@ -171,6 +198,10 @@ struct hd_backend_ops { // abi and size are checked at load; a plugin exports on
     // q [n_tokens, n_heads * d_qk] -> out [n_tokens, n_heads * d_v]; head h uses KV head
     // h/(H/n_kv).
     void (*attn)(hd_backend *be, hd_tensor out, hd_tensor q, const hd_attn *a, const hd_batch *b);
+    // q [n_tokens, n_heads * (d_nope + d_rope)], rotated -> out [n_tokens, n_heads * d_v]. Causal
+    // as attn. work: at least hd_mla_work_floats(a, b) floats in one row.
+    void (*mla)(hd_backend *be, hd_tensor out, hd_tensor q, const hd_mla *a, const hd_batch *b,
+                hd_tensor work);
     // scores [n, n_experts] raw gate logits -> ids [n, n_active] I32, wts [n, n_active] F32.
     void (*moe_route)(hd_backend *be, hd_tensor ids, hd_tensor wts, hd_tensor scores,
                       const hd_gate *g);
@@ -201,6 +232,25 @@ typedef const hd_backend_ops *hd_plugin_ops_fn(void);
 // explicit device that cannot be opened is an error.
 hd_status hd_backend_open(const hd_device_cfg *cfg, hd_backend **out, hd_err *err);
 void hd_backend_close(hd_backend *be); // NULL is legal
+
+// weight_new and weight_fill of all matrices; *out is NULL on failure.
+hd_status hd_backend_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight **out, hd_err *err);
+
+// What implementations share of packing. The type a source is kept in: spec->want, or the smallest
+// one that keeps its values: itself where it can be multiplied by, HD_F8_B128 for E4M3 whose block
+// scales fit, else F32. And the check of everything about a source but its data, against n_out
+// and the type it becomes.
+hd_dtype hd_weight_stored_as(const hd_weight_spec *spec, const hd_weight_src *s);
+bool hd_weight_src_scaled(const hd_weight_src *s); // scale_rows > 0 says so where data is NULL
+bool hd_weight_src_fits_f8(const hd_weight_src *s);
+hd_status hd_weight_src_check(const hd_weight_src *s, const hd_weight_spec *spec, int32_t n_out,
+                              hd_dtype to, hd_err *err);
+
+// Work memory of one mla call: grows with the batch's n_tokens and with the keys it can see
+// (max_pages whole pages), bounded by HD_MLA_EXPAND_KEYS. A sequence that sees more keys than that
+// is always absorbed.
+enum { HD_MLA_GROUP_TOKENS = 64, HD_MLA_EXPAND_KEYS = 32768 };
+int32_t hd_mla_work_floats(const hd_mla *a, const hd_batch *b);
 
 // ---- scratch -------------------------------------------------------------------------------
 

@@ -73,6 +73,9 @@ AT(hd_block_iq4_xs, qs, 8);
 SIZED(hd_block_mxfp4, 1 + 16);
 AT(hd_block_mxfp4, e, 0);
 AT(hd_block_mxfp4, qs, 1);
+SIZED(hd_block_f8_b128, 4 + 128);
+AT(hd_block_f8_b128, d, 0);
+AT(hd_block_f8_b128, q, 4);
 
 const int8_t hd_iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                   1,    13,   25,  38,  53,  69,  89,  113};
@@ -119,9 +122,11 @@ static const hd_dtype_traits traits[HD_DTYPE_COUNT] = {
     [HD_IQ4_NL]  = ROW("iq4_nl", NULL, 20, 32, 18, WEIGHT, hd_ref_decode_iq4_nl, NULL),
     [HD_IQ4_XS]  = ROW("iq4_xs", NULL, 23, 256, 136, WEIGHT, hd_ref_decode_iq4_xs, NULL),
     [HD_MXFP4]   = ROW("mxfp4", NULL, 39, 32, 17, WEIGHT, hd_ref_decode_mxfp4, NULL),
+    [HD_F8_B128] = ROW("f8_b128", NULL, -1, 128, 132, WEIGHT, hd_ref_decode_f8_b128,
+                       hd_ref_encode_f8_b128),
 };
 // clang-format on
-static_assert(HD_MXFP4 + 1 == HD_DTYPE_COUNT, "a new format needs its row in traits");
+static_assert(HD_F8_B128 + 1 == HD_DTYPE_COUNT, "a new format needs its row in traits");
 
 const hd_dtype_traits *hd_dtype_get(hd_dtype t)
 {

@@ -47,6 +47,7 @@ typedef enum hd_dtype {
     HD_IQ4_NL,
     HD_IQ4_XS,
     HD_MXFP4,
+    HD_F8_B128, // in memory only: E4M3 in blocks of 128 along a row, each with its scale
     HD_DTYPE_COUNT,
     HD_DTYPE_NONE = 0xff, // "keep what the file has", or "unknown"
 } hd_dtype;
@@ -125,6 +126,15 @@ typedef struct hd_block_mxfp4 {
     uint8_t e;
     uint8_t qs[16];
 } hd_block_mxfp4;
+
+// value = q * d. Whoever makes blocks keeps two promises, so that matrix kernels need not look: a
+// block with a NaN code has d = NaN (a row with a NaN gives NaN anyway), and |d| is below 2^120
+// unless it is infinite or NaN. Decoders do without.
+typedef struct hd_block_f8_b128 {
+    float d;
+    uint8_t q[128];
+} hd_block_f8_b128;
+#define HD_F8_B128_MAX_D 0x1p120f
 
 // The 16 levels of IQ4_NL / IQ4_XS, and MXFP4's doubled E2M1 values.
 extern const int8_t hd_iq4_levels[16];

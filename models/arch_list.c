@@ -2,7 +2,10 @@
 #include "models/arch/archs.h"
 #include "models/model.h"
 
-const hd_arch *const hd_arch_list[] = {&hd_arch_llama, &hd_arch_qwen2, &hd_arch_qwen3, NULL};
+const hd_arch *const hd_arch_list[] = {
+    &hd_arch_llama,       &hd_arch_qwen2,       &hd_arch_qwen3, &hd_arch_deepseek,
+    &hd_arch_deepseek_v2, &hd_arch_deepseek_v3, NULL,
+};
 
 const hd_arch *hd_arch_by_hf_name(hd_slice name)
 {

@@ -48,6 +48,34 @@ hd_status hd_config_gguf_f64(const hd_gguf *g, const char *arch, const char *key
     return HD_OK;
 }
 
+hd_status hd_config_gguf_bool(const hd_gguf *g, const char *arch, const char *key, bool *out,
+                              hd_err *err)
+{
+    char k[KEY_MAX];
+    full_key(k, arch, key);
+    return missing(hd_gguf_get_bool(g, k, out, err), HD_JSON_OPTIONAL, k, err);
+}
+
+hd_status hd_config_sizes_gguf(const hd_gguf *g, const char *arch, hd_model_cfg *c, hd_err *err)
+{
+    const struct {
+        const char *key;
+        int32_t max, *out;
+    } size[] = {
+        {"embedding_length", HD_MAX_DIM, &c->d_model},
+        {"block_count", HD_MAX_LAYERS, &c->n_layers},
+        {"feed_forward_length", HD_MAX_DIM, &c->d_ff},
+        {"context_length", HD_MAX_CONTEXT, &c->max_context},
+        {"attention.head_count", HD_MAX_DIM, &c->n_heads},
+    };
+    for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+        HD_TRY(hd_config_gguf_i32(g, arch, size[i].key, HD_JSON_REQUIRED, 1, size[i].max,
+                                  size[i].out, err));
+    HD_TRY(hd_config_gguf_f64(g, arch, "attention.layer_norm_rms_epsilon", HD_JSON_REQUIRED, 1e-30,
+                              0.1, &c->norm_eps, err));
+    return hd_config_gguf_vocab(g, arch, &c->vocab, err);
+}
+
 hd_status hd_config_gguf_vocab(const hd_gguf *g, const char *arch, int32_t *out, hd_err *err)
 {
     hd_gguf_array tokens;

@@ -16,26 +16,104 @@ hd_status hd_config_i32(const hd_json *config, const char *key, hd_json_need nee
     return HD_OK;
 }
 
+hd_status hd_config_nullable_i32(const hd_json *config, const char *key, int32_t min, int32_t max,
+                                 int32_t otherwise, int32_t *out, hd_err *err)
+{
+    *out = hd_json_get(config, key) ? 0 : otherwise;
+    return hd_config_i32(config, key, HD_JSON_OPTIONAL, min, max, out, err);
+}
+
+hd_status hd_config_sizes_json(const hd_json *config, hd_model_cfg *c, hd_err *err)
+{
+    const struct {
+        const char *key;
+        int32_t max, *out;
+    } size[] = {
+        {"hidden_size", HD_MAX_DIM, &c->d_model},
+        {"num_hidden_layers", HD_MAX_LAYERS, &c->n_layers},
+        {"num_attention_heads", HD_MAX_DIM, &c->n_heads},
+        {"intermediate_size", HD_MAX_DIM, &c->d_ff},
+        {"vocab_size", HD_MAX_VOCAB, &c->vocab},
+    };
+    for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+        HD_TRY(
+            hd_config_i32(config, size[i].key, HD_JSON_REQUIRED, 1, size[i].max, size[i].out, err));
+    HD_TRY(hd_config_i32(config, "max_position_embeddings", HD_JSON_OPTIONAL, 1, HD_MAX_CONTEXT,
+                         &c->max_context, err));
+    c->norm_eps = 1e-6;
+    HD_TRY(
+        hd_json_field_f64(config, "rms_norm_eps", HD_JSON_OPTIONAL, 1e-30, 0.1, &c->norm_eps, err));
+    return hd_json_field_bool(config, "tie_word_embeddings", HD_JSON_OPTIONAL, &c->tied, err);
+}
+
 hd_status hd_config_refuse_json(const hd_json *config, hd_err *err)
 {
-    hd_slice text;
+    hd_slice text = hd_slice_str("silu");
     double partial = 1;
     HD_TRY(
         hd_json_field_f64(config, "partial_rotary_factor", HD_JSON_OPTIONAL, 0, 1, &partial, err));
     HD_CHECK(partial == 1, err, HD_E_UNSUPPORTED,
              "partial_rotary_factor: found %g, expected 1 for this architecture", partial);
-    text = hd_slice_str("silu");
     HD_TRY(hd_json_field_str(config, "hidden_act", HD_JSON_OPTIONAL, &text, err));
     HD_CHECK(hd_slice_eq_str(text, "silu") || hd_slice_eq_str(text, "swish"), err, HD_E_UNSUPPORTED,
              "hidden_act '%.*s' is not supported; supported: silu", (int)text.n, text.p);
+    return HD_OK;
+}
+
+// ---- quantization_config -------------------------------------------------------------------
+
+// A text field whose value must be one of those given (NULL-terminated); absent is fine.
+static hd_status one_of(const hd_json *quant, const char *key, const char *const *known,
+                        hd_err *err)
+{
+    hd_slice s = hd_slice_str(known[0]);
+    HD_TRY(hd_json_field_str(quant, key, HD_JSON_OPTIONAL, &s, err));
+    for (const char *const *k = known; *k; k++)
+        if (hd_slice_eq_str(s, *k)) return HD_OK;
+    return HD_FAIL(err, HD_E_UNSUPPORTED,
+                   "quantization_config.%s '%.*s' is not supported; supported: %s%s%s", key,
+                   (int)(s.n < 64 ? s.n : 64), s.p, known[0], known[1] ? ", " : "",
+                   known[1] ? known[1] : "");
+}
+
+static hd_status fp8_block(const hd_json *quant, hd_model_cfg *c, hd_err *err)
+{
+    const hd_json *block = hd_json_get(quant, "weight_block_size");
+    const hd_json *rows = hd_json_first(block), *cols = hd_json_next(rows);
+    int64_t r = 0, n = 0;
+    HD_CHECK(!hd_json_is_null(block), err, HD_E_NOTFOUND,
+             "quantization_config: missing field 'weight_block_size'");
+    HD_CHECK(hd_json_type(block) == HD_JSON_ARRAY && hd_json_len(block) == 2 &&
+                 hd_json_i64(rows, &r) && hd_json_i64(cols, &n) && r >= 1 && r <= HD_MAX_DIM &&
+                 n >= 1 && n <= HD_MAX_DIM,
+             err, HD_E_INVAL,
+             "quantization_config: field 'weight_block_size': expected two integers in [1, %d]",
+             HD_MAX_DIM);
+    c->fp8_rows = (int32_t)r;
+    c->fp8_cols = (int32_t)n;
+    return HD_OK;
+}
+
+// activation_scheme says how activations were quantized in training; ours are not. Scales are read
+// as what their tensors say, so scale_fmt only has to be known. modules_to_not_convert: likewise,
+// each tensor's own type decides.
+hd_status hd_config_quant_json(const hd_json *config, bool may_be_fp8, hd_model_cfg *c, hd_err *err)
+{
+    static const char *const fmt[] = {"e4m3", NULL}, *const scale_fmt[] = {"float", "ue8m0", NULL};
+    hd_slice method = hd_slice_str("unnamed");
     const hd_json *quant = hd_json_get(config, "quantization_config");
     if (hd_json_is_null(quant)) return HD_OK;
-    text = hd_slice_str("unnamed");
-    HD_TRY(hd_json_field_str(quant, "quant_method", HD_JSON_OPTIONAL, &text, err));
-    return HD_FAIL(err, HD_E_UNSUPPORTED,
-                   "quantization_config with quant_method '%.*s' is not supported for this "
-                   "architecture; use the unquantized checkpoint or a GGUF file",
-                   (int)text.n, text.p);
+    HD_CHECK(hd_json_type(quant) == HD_JSON_OBJECT, err, HD_E_INVAL,
+             "field 'quantization_config': found %s, expected an object or null",
+             hd_json_type_name(quant));
+    HD_TRY(hd_json_field_str(quant, "quant_method", HD_JSON_OPTIONAL, &method, err));
+    HD_CHECK(may_be_fp8 && hd_slice_eq_str(method, "fp8"), err, HD_E_UNSUPPORTED,
+             "quantization_config with quant_method '%.*s' is not supported for this "
+             "architecture; use the unquantized checkpoint or a GGUF file",
+             (int)(method.n < 64 ? method.n : 64), method.p);
+    HD_TRY(one_of(quant, "fmt", fmt, err));
+    HD_TRY(one_of(quant, "scale_fmt", scale_fmt, err));
+    return fp8_block(quant, c, err);
 }
 
 // ---- sliding window ------------------------------------------------------------------------

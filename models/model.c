@@ -51,7 +51,7 @@ static hd_status read_factors(hd_model *m, hd_binder *b, float *factors, int32_t
 
 static hd_status setup_rope(hd_model *m, hd_binder *b, hd_err *err)
 {
-    const int32_t n_rot = m->cfg.d_head, n = n_rot / 2;
+    const int32_t n_rot = hd_cfg_n_rot(&m->cfg), n = n_rot / 2;
     float *factors = NULL;
     hd_status st = HD_OK;
     m->inv_freq = hd_calloc((size_t)n, sizeof(float));
@@ -63,6 +63,7 @@ static hd_status setup_rope(hd_model *m, hd_binder *b, hd_err *err)
     }
     m->rope = (hd_rope){
         .d_head = m->cfg.d_head,
+        .first = m->cfg.d_head - n_rot, // the last columns of a head
         .n_rot = n_rot,
         .pairing = m->cfg.rope.pairing,
         .inv_freq = m->inv_freq,
@@ -90,6 +91,7 @@ static hd_status open_bound(const hd_model_cfg *cfg, const hd_source *src, hd_ba
     if (st == HD_OK) st = m->arch->bind(m, b, err);
     if (st == HD_OK) st = setup_rope(m, b, err);
     if (st == HD_OK) st = hd_binder_finish(b, &m->weight_bytes, err);
+    if (st == HD_OK) hd_binder_totals(b, &m->totals);
     hd_binder_close(b);
     if (st != HD_OK) {
         hd_model_close(m);
@@ -99,23 +101,41 @@ static hd_status open_bound(const hd_model_cfg *cfg, const hd_source *src, hd_ba
     return HD_OK;
 }
 
+hd_status hd_model_files_open(const hd_model_src *src, hd_source **out, hd_err *err)
+{
+    return src->gguf ? hd_source_open_gguf(src->gguf, out, err)
+                     : hd_source_open_safetensors(src->path, out, err);
+}
+
+void hd_model_files_close(hd_source *files)
+{
+    hd_source_close(files);
+}
+
+hd_status hd_model_open_files(const hd_model_src *src, const hd_source *files, hd_backend *be,
+                              const hd_model_opts *opts, hd_model **out, hd_err *err)
+{
+    hd_model_cfg cfg;
+    *out = NULL;
+    HD_TRY(hd_config_read(src, &cfg, err));
+    return open_bound(&cfg, files, be, opts, out, err);
+}
+
 hd_status hd_model_open(const hd_model_src *src, hd_backend *be, const hd_model_opts *opts,
                         hd_model **out, hd_err *err)
 {
-    hd_model_cfg cfg;
     hd_source *files = NULL;
     *out = NULL;
-    HD_TRY(hd_config_read(src, &cfg, err));
-    HD_TRY(src->gguf ? hd_source_open_gguf(src->gguf, &files, err)
-                     : hd_source_open_safetensors(src->path, &files, err));
-    hd_status st = open_bound(&cfg, files, be, opts, out, err);
+    HD_TRY(hd_model_files_open(src, &files, err));
+    hd_status st = hd_model_open_files(src, files, be, opts, out, err);
     hd_source_close(files);
     return st;
 }
 
-hd_status hd_model_open_dry(const hd_model_cfg *cfg, hd_backend *dry, hd_model **out, hd_err *err)
+hd_status hd_model_open_dry(const hd_model_cfg *cfg, hd_weight_types weights, hd_backend *dry,
+                            hd_model **out, hd_err *err)
 {
-    static const hd_model_opts opts = {.weights = HD_DTYPE_NONE};
+    const hd_model_opts opts = {.weights = weights};
     *out = NULL;
     return open_bound(cfg, NULL, dry, &opts, out, err);
 }
@@ -130,55 +150,46 @@ void hd_model_close(hd_model *m)
 
 // ---- planning ------------------------------------------------------------------------------
 
-enum { PLAN_PAGE = 64 }; // tokens; the page size changes no cost
+enum { PLAN_PAGE = 64 }; // tokens, as the engine has them
 
 typedef struct dry_run { // a model on the dry backend with everything a step needs
-    hd_backend *be;
-    hd_model *m;
+    hd_model *m;         // borrowed
     hd_kv_plane *kv;
     int32_t *ints; // token, pos, out_row: [n_tokens] each; q_start [n_seqs + 1]; kv_len [n_seqs]
     size_t kv_bytes_per_token, scratch_bytes;
 } dry_run;
 
-static void dry_close(dry_run *r)
+// Attention reads whole blocks: a head's columns, or the latent and its rotated key each.
+static hd_status check_cache(const hd_model_cfg *c, hd_dtype dtype, hd_err *err)
 {
-    hd_free(r->ints);
-    hd_free(r->kv);
-    hd_model_close(r->m);
-    hd_backend_close(r->be);
+    const hd_dtype_traits *t = hd_dtype_get(dtype);
+    const bool latent = c->mla.d_latent > 0;
+    const int32_t cols[] = {latent ? c->mla.d_latent : c->d_head, hd_cfg_n_rot(c)};
+    for (int i = 0; i < 2; i++)
+        HD_CHECK(cols[i] % t->block == 0, err, HD_E_UNSUPPORTED,
+                 "cache of type %s: this model caches %s of %d columns, expected a multiple of %d",
+                 t->name, latent ? (i == 0 ? "latents" : "rotated keys") : "heads", cols[i],
+                 t->block);
+    return HD_OK;
 }
 
 static hd_status dry_planes(dry_run *r, hd_dtype dtype, hd_err *err)
 {
     const hd_model *m = r->m;
     const int32_t n = m->cfg.n_layers;
+    HD_TRY(check_cache(&m->cfg, dtype, err));
     hd_kv_plane *p = r->kv = hd_calloc((size_t)n * 4, sizeof(hd_kv_plane));
     HD_CHECK(p, err, HD_E_NOMEM, "no memory to plan %d layers", n);
     for (int32_t l = 0; l < n; l++) {
         hd_kv_spec spec;
         m->arch->kv_spec(&m->cfg, l, &spec);
         for (int32_t i = 0; i < spec.n_planes; i++, p++) {
-            *p = (hd_kv_plane){
-                .dtype = dtype,
-                .width = spec.plane[i].width,
-                .page_rows = PLAN_PAGE / spec.plane[i].ratio,
-            };
-            r->kv_bytes_per_token += hd_row_bytes(dtype, p->width) / (size_t)spec.plane[i].ratio;
+            const int32_t width = spec.plane[i].width, ratio = spec.plane[i].ratio;
+            *p = (hd_kv_plane){.dtype = dtype, .width = width, .page_rows = PLAN_PAGE / ratio};
+            r->kv_bytes_per_token += hd_row_bytes(dtype, width) / (size_t)ratio;
         }
     }
     return HD_OK;
-}
-
-static hd_status dry_open(dry_run *r, const hd_model_cfg *cfg, const hd_plan_caps *caps,
-                          hd_err *err)
-{
-    const hd_device_cfg device = {.device = "dry"};
-    size_t n = (size_t)caps->max_tokens * 3 + (size_t)caps->max_seqs * 2 + 1;
-    HD_TRY(hd_backend_open(&device, &r->be, err));
-    HD_TRY(hd_model_open_dry(cfg, r->be, &r->m, err));
-    r->ints = hd_calloc(n, sizeof(int32_t));
-    HD_CHECK(r->ints, err, HD_E_NOMEM, "no memory to plan steps of %d tokens", caps->max_tokens);
-    return dry_planes(r, caps->kv_dtype, err);
 }
 
 // n_seqs sequences that all end at max_context: one token each, and the first ones take the rest.
@@ -220,7 +231,7 @@ static hd_status dry_step(dry_run *r, const hd_batch *b, hd_dry_cost *out, hd_er
 {
     hd_scratch tmp = {0};
     hd_step s = {
-        .be = r->be,
+        .be = r->m->be,
         .comm = &hd_comm_self,
         .batch = b,
         .kv = r->kv,
@@ -230,11 +241,11 @@ static hd_status dry_step(dry_run *r, const hd_batch *b, hd_dry_cost *out, hd_er
                    .cols = r->m->cfg.vocab,
                    .stride = (int64_t)r->m->cfg.vocab * 4},
     };
-    r->be->ops->step_begin(r->be, 0);
+    r->m->be->ops->step_begin(r->m->be, 0);
     r->m->arch->forward(r->m, &s);
-    r->be->ops->step_end(r->be);
-    HD_TRY(r->be->ops->sync(r->be, err));
-    hd_dry_get_cost(r->be, out);
+    r->m->be->ops->step_end(r->m->be);
+    HD_TRY(r->m->be->ops->sync(r->m->be, err));
+    hd_dry_get_cost(r->m->be, out);
     if (tmp.peak > r->scratch_bytes) r->scratch_bytes = tmp.peak;
     return HD_OK;
 }
@@ -259,18 +270,36 @@ static hd_status plan_steps(dry_run *r, const hd_plan_caps *caps, hd_plan_cost *
     return HD_OK;
 }
 
-hd_status hd_model_plan(const hd_model_cfg *cfg, const hd_plan_caps *caps, hd_plan_cost *out,
-                        hd_err *err)
+hd_status hd_model_plan_dry(hd_model *dry, const hd_plan_caps *caps, hd_plan_cost *out, hd_err *err)
 {
-    dry_run r = {0};
+    dry_run r = {.m = dry};
     *out = (hd_plan_cost){0};
     HD_CHECK(caps->max_tokens > 0 && caps->max_seqs > 0 && caps->max_out > 0 &&
                  caps->max_context > 0,
              err, HD_E_INVAL,
              "plan for %d tokens, %d sequences, %d outputs, context %d: expected all at least 1",
              caps->max_tokens, caps->max_seqs, caps->max_out, caps->max_context);
-    hd_status st = dry_open(&r, cfg, caps, err);
+    r.ints =
+        hd_calloc((size_t)caps->max_tokens * 3 + (size_t)caps->max_seqs * 2 + 1, sizeof(int32_t));
+    HD_CHECK(r.ints, err, HD_E_NOMEM, "no memory to plan steps of %d tokens", caps->max_tokens);
+    hd_status st = dry_planes(&r, caps->kv_dtype, err);
     if (st == HD_OK) st = plan_steps(&r, caps, out, err);
-    dry_close(&r);
+    hd_free(r.ints);
+    hd_free(r.kv);
+    return st;
+}
+
+hd_status hd_model_plan(const hd_model_cfg *cfg, const hd_plan_caps *caps, hd_plan_cost *out,
+                        hd_err *err)
+{
+    const hd_device_cfg device = {.device = "dry"};
+    hd_backend *be = NULL;
+    hd_model *m = NULL;
+    *out = (hd_plan_cost){0};
+    hd_status st = hd_backend_open(&device, &be, err);
+    if (st == HD_OK) st = hd_model_open_dry(cfg, caps->weights, be, &m, err);
+    if (st == HD_OK) st = hd_model_plan_dry(m, caps, out, err);
+    hd_model_close(m);
+    hd_backend_close(be);
     return st;
 }

@@ -18,6 +18,7 @@ extern "C" {
 
 typedef struct hd_model hd_model;
 typedef struct hd_binder hd_binder;
+typedef struct hd_source hd_source;
 
 typedef struct hd_kv_spec { // what one layer caches, per token
     int32_t n_planes;
@@ -60,6 +61,12 @@ extern const hd_arch *const hd_arch_list[]; // NULL-terminated
 const hd_arch *hd_arch_by_hf_name(hd_slice name);
 const hd_arch *hd_arch_by_gguf_name(hd_slice name);
 
+typedef struct hd_weight_totals {   // of all weights of a model
+    uint64_t params;                // elements, every tensor counted once
+    uint64_t expert_params;         // those of routed experts among them
+    uint64_t bytes[HD_DTYPE_COUNT]; // in memory, by the type of a weight's first part
+} hd_weight_totals;
+
 struct hd_model {
     const hd_arch *arch;
     hd_model_cfg cfg;
@@ -68,26 +75,47 @@ struct hd_model {
     float *inv_freq; // [n_rot / 2]
     hd_rope rope;
     uint64_t weight_bytes; // device memory of all packed weights
+    hd_weight_totals totals;
 };
 
+// Types of matrices in memory; HD_DTYPE_NONE keeps what the file has.
+typedef struct hd_weight_types {
+    hd_dtype all;       // whatever the others do not name: dense and shared FFNs, embedding, head
+    hd_dtype experts;   // routed experts
+    hd_dtype attention; // projections of attention
+} hd_weight_types;
+#define HD_WEIGHTS_ALL(type)                                                                       \
+    {                                                                                              \
+        (type), (type), (type)                                                                     \
+    } // initializer: one type for everything
+
 typedef struct hd_model_opts {
-    hd_dtype weights; // target of matrices; HD_DTYPE_NONE keeps what the file has
-    hd_pool *pool;    // packs in parallel; borrowed; may be NULL
+    hd_weight_types weights;
+    hd_pool *pool; // packs in parallel; borrowed; may be NULL
     // Called from the loading thread at most every 100 ms and once at the end.
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
     void *progress_ctx;
     const volatile int *cancel; // non-zero: stop loading with HD_E_CANCELLED; may be NULL
 } hd_model_opts;
 
-// On the dry backend no weight file is needed: shapes come from cfg alone.
+// On a dry backend this reads the files' headers alone, for planning with the types they have.
 hd_status hd_model_open(const hd_model_src *src, hd_backend *be, const hd_model_opts *opts,
                         hd_model **out, hd_err *err);
-hd_status hd_model_open_dry(const hd_model_cfg *cfg, hd_backend *dry, hd_model **out, hd_err *err);
+// The same with the files of src already open, for those who open two models of them.
+hd_status hd_model_files_open(const hd_model_src *src, hd_source **out, hd_err *err);
+void hd_model_files_close(hd_source *files); // NULL is legal; models that are open need it no more
+hd_status hd_model_open_files(const hd_model_src *src, const hd_source *files, hd_backend *be,
+                              const hd_model_opts *opts, hd_model **out, hd_err *err);
+// Without files: shapes come from cfg alone, types are those of the published checkpoints (BF16, or
+// FP8 with scales when cfg names its blocks; embeddings, head and routers BF16).
+hd_status hd_model_open_dry(const hd_model_cfg *cfg, hd_weight_types weights, hd_backend *dry,
+                            hd_model **out, hd_err *err);
 void hd_model_close(hd_model *m);
 
 typedef struct hd_plan_caps { // the largest step the engine will ask for
     int32_t max_tokens, max_seqs, max_out, max_context;
     hd_dtype kv_dtype;
+    hd_weight_types weights;
 } hd_plan_caps;
 typedef struct hd_plan_cost {
     size_t scratch_bytes;      // exact need of hd_step.tmp
@@ -99,6 +127,9 @@ typedef struct hd_plan_cost {
 // Runs the forward pass on a dry backend: exact scratch, costs, and a shape check of every op.
 hd_status hd_model_plan(const hd_model_cfg *cfg, const hd_plan_caps *caps, hd_plan_cost *out,
                         hd_err *err);
+// The same with a model that is open on a dry backend; caps->weights says nothing more.
+hd_status hd_model_plan_dry(hd_model *dry, const hd_plan_caps *caps, hd_plan_cost *out,
+                            hd_err *err);
 
 #ifdef __cplusplus
 }

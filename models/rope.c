@@ -1,4 +1,5 @@
-// RoPE frequencies for every scaling rule. Angles and rotation are the backend's business.
+// RoPE frequencies for every scaling rule, and what scaling does to attention. Angles and rotation
+// are the backend's business.
 //
 // transformers computes these in float32, and a difference of one unit in the last place grows with
 // the position. So every step here is done in float and in its order, not in double.
@@ -83,4 +84,14 @@ void hd_rope_frequencies(const hd_rope_cfg *r, int32_t n_rot, const float *facto
         if (r->scaling == HD_SCALING_FACTORS && factors) f /= factors[i];
         inv_freq[i] = f;
     }
+}
+
+double hd_cfg_attn_scale(const hd_model_cfg *c)
+{
+    const hd_rope_cfg *r = &c->rope;
+    double scale = 1 / sqrt((double)c->d_head);
+    if (c->mla.d_latent == 0 || r->scaling != HD_SCALING_YARN || r->mscale_all_dim == 0)
+        return scale;
+    double m = mscale(r->factor, r->mscale_all_dim);
+    return scale * m * m;
 }

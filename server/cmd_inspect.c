@@ -1,13 +1,11 @@
 // hadal inspect: what a model is and what it will need, without running it.
-#include "kernels/backend.h"
-#include "kernels/base/cpu.h"
 #include "kernels/base/json.h"
 #include "models/chat/chat.h"
 #include "models/config.h"
-#include "models/model.h"
 #include "models/weights/source.h"
 #include "server/cli.h"
 #include "server/cmd.h"
+#include "server/inspect_plan.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -95,71 +93,58 @@ static hd_status render(const hd_config *c, const hd_model_src *src, hd_err *err
 
 // ---- facts ---------------------------------------------------------------------------------
 
-static void row(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void row(const char *name, const char *fmt, ...)
+static void show_attention(const hd_model_cfg *cfg)
 {
-    va_list ap;
-    printf("%-18s", name);
-    va_start(ap, fmt);
-    vprintf(fmt, ap);
-    va_end(ap);
-    putchar('\n');
+    const hd_mla_cfg *a = &cfg->mla;
+    if (a->d_latent > 0)
+        hd_inspect_row("attention",
+                       "latent: %d heads of %d + %d, values of %d, latent %d, query latent %d",
+                       (int)cfg->n_heads, (int)a->d_nope, (int)a->d_rope, (int)a->d_v,
+                       (int)a->d_latent, (int)a->q_lora);
+    else
+        hd_inspect_row("attention", "%d heads of %d, %d key/value heads%s%s", (int)cfg->n_heads,
+                       (int)cfg->d_head, (int)cfg->n_kv_heads, cfg->qk_norm ? ", q/k norm" : "",
+                       cfg->bias_qkv ? ", biases" : "");
 }
 
-static const char *human(double bytes, char out[32])
+static void show_experts(const hd_model_cfg *cfg)
 {
-    static const char *const unit[] = {"B", "KB", "MB", "GB", "TB"};
-    int u = 0;
-    for (; bytes >= 1000 && u < 4; u++)
-        bytes /= 1000;
-    snprintf(out, 32, u ? "%.2f %s" : "%.0f %s", bytes, unit[u]);
-    return out;
+    static const char *const score[] = {"softmax", "sigmoid", "sqrtsoftplus"};
+    const hd_moe_cfg *e = &cfg->moe;
+    char groups[64] = "";
+    int sparse = 0;
+    if (e->n_experts == 0) return;
+    for (int32_t l = 0; l < cfg->n_layers; l++)
+        sparse += hd_cfg_is_sparse(cfg, l);
+    if (e->group != HD_GROUP_NONE)
+        snprintf(groups, sizeof(groups), ", %d of %d groups", (int)e->topk_group, (int)e->n_group);
+    hd_inspect_row("experts", "%d of %d and %d shared, each %d wide, in %d layers; %s%s",
+                   (int)e->n_active, (int)e->n_experts, (int)e->n_shared, (int)e->d_expert, sparse,
+                   score[e->score], groups);
 }
 
 static void show_config(const hd_model_cfg *cfg)
 {
     static const char *const scaling[] = {"none", "linear", "llama3", "yarn", "factors"};
-    row("architecture", "%s", cfg->arch);
-    row("layers", "%d x d_model %d, d_ff %d", (int)cfg->n_layers, (int)cfg->d_model,
-        (int)cfg->d_ff);
-    row("attention", "%d heads of %d, %d key/value heads%s%s", (int)cfg->n_heads, (int)cfg->d_head,
-        (int)cfg->n_kv_heads, cfg->qk_norm ? ", q/k norm" : "", cfg->bias_qkv ? ", biases" : "");
-    row("vocabulary", "%d%s", (int)cfg->vocab, cfg->tied ? ", head tied to the embedding" : "");
-    row("context", "%d", (int)cfg->max_context);
-    row("rope", "theta %g, scaling %s%s", cfg->rope.theta, scaling[cfg->rope.scaling],
-        cfg->rope.pairing == HD_ROPE_INTERLEAVED ? ", interleaved" : "");
+    hd_inspect_row("architecture", "%s", cfg->arch);
+    hd_inspect_row("layers", "%d x d_model %d, d_ff %d", (int)cfg->n_layers, (int)cfg->d_model,
+                   (int)cfg->d_ff);
+    show_attention(cfg);
+    show_experts(cfg);
+    if (cfg->n_mtp > 0)
+        hd_inspect_row("further ahead", "%d layer%s, not used", (int)cfg->n_mtp,
+                       cfg->n_mtp == 1 ? "" : "s");
+    hd_inspect_row("vocabulary", "%d%s", (int)cfg->vocab,
+                   cfg->tied ? ", head tied to the embedding" : "");
+    hd_inspect_row("context", "%d", (int)cfg->max_context);
+    hd_inspect_row("rope", "theta %g, scaling %s%s", cfg->rope.theta, scaling[cfg->rope.scaling],
+                   cfg->rope.pairing == HD_ROPE_INTERLEAVED ? ", interleaved" : "");
+    if (cfg->fp8_rows > 0)
+        hd_inspect_row("stored as", "fp8 with scales over blocks of %d x %d", (int)cfg->fp8_rows,
+                       (int)cfg->fp8_cols);
 }
 
-static void show_plan(const hd_config *c, const hd_model_cfg *cfg, uint64_t weight_bytes,
-                      hd_err *err)
-{
-    char a[32], b[32], d[32];
-    hd_dtype kv = hd_dtype_by_name(c->kv);
-    int32_t context = c->max_context ? (int32_t)c->max_context : cfg->max_context;
-    hd_plan_caps caps = {.max_tokens = (int32_t)c->max_step_tokens,
-                         .max_seqs = (int32_t)c->max_seqs,
-                         .max_out = (int32_t)c->max_seqs,
-                         .max_context = context,
-                         .kv_dtype = kv == HD_DTYPE_NONE ? HD_BF16 : kv};
-    hd_plan_cost cost;
-    hd_cpu_budget budget;
-    if (hd_model_plan(cfg, &caps, &cost, err) != HD_OK) {
-        row("plan", "%s", err->msg);
-        return;
-    }
-    hd_cpu_budget_read("/", &budget);
-    double kv_full = (double)cost.kv_bytes_per_token * context;
-    row("kv per token", "%s (%s)", human((double)cost.kv_bytes_per_token, a), c->kv);
-    row("scratch", "%s for steps of %d tokens", human((double)cost.scratch_bytes, a),
-        (int)caps.max_tokens);
-    row("one token", "reads %s of weights, %.2f GFLOP", human(cost.decode.weight_bytes, a),
-        (cost.decode.flops) / 1e9);
-    row("memory", "weights %s + one full context %s + scratch, of %s here",
-        human((double)weight_bytes, a), human(kv_full, b), human((double)budget.memory, d));
-    row("threads", "%d", budget.threads);
-}
-
-static uint64_t show_tensors(const hd_source *s, bool all)
+static void show_tensors(const hd_source *s, bool all)
 {
     struct {
         uint64_t n, bytes;
@@ -175,12 +160,11 @@ static uint64_t show_tensors(const hd_source *s, bool all)
             printf("%s%" PRIu64, r ? ", " : "", t->shape[r]);
         printf("] %.*s\n", (int)t->name.n, t->name.p);
     }
-    row("files", "%d", (int)hd_source_files(s));
+    hd_inspect_row("files", "%d", (int)hd_source_files(s));
     for (int d = 0; d < HD_DTYPE_COUNT; d++)
         if (per[d].n)
-            row(hd_dtype_name((hd_dtype)d), "%" PRIu64 " tensors, %s", per[d].n,
-                human((double)per[d].bytes, text));
-    return hd_source_bytes(s);
+            hd_inspect_row(hd_dtype_name((hd_dtype)d), "%" PRIu64 " tensors, %s", per[d].n,
+                           hd_inspect_human((double)per[d].bytes, text));
 }
 
 static void show_tokenizer(const hd_config *c, const hd_model_src *src)
@@ -190,12 +174,12 @@ static void show_tokenizer(const hd_config *c, const hd_model_src *src)
     const hd_chat_template *tmpl = NULL;
     const char *why = "";
     if (hd_tokenizer_open(src, &t, &err) != HD_OK) {
-        row("tokenizer", "%s", err.msg);
+        hd_inspect_row("tokenizer", "%s", err.msg);
         return;
     }
     const hd_tokenizer_info *f = hd_tokenizer_facts(t);
-    row("tokenizer", "%s, pre-tokenizer %s, %d tokens, %d added", f->kind, f->pretok,
-        (int)f->n_vocab, (int)f->n_added);
+    hd_inspect_row("tokenizer", "%s, pre-tokenizer %s, %d tokens, %d added", f->kind, f->pretok,
+                   (int)f->n_vocab, (int)f->n_added);
     size_t n;
     const int32_t *stop = hd_tokenizer_stops(t, &n);
     printf("%-18s", "stop tokens");
@@ -205,46 +189,55 @@ static void show_tokenizer(const hd_config *c, const hd_model_src *src)
     }
     putchar('\n');
     if (hd_chat_select(src, t, c->chat_template, &tmpl, &why, &err) != HD_OK)
-        row("chat template", "%s", err.msg);
+        hd_inspect_row("chat template", "%s", err.msg);
     else
-        row("chat template", "%s (by %s)", tmpl ? tmpl->name : "none", why);
+        hd_inspect_row("chat template", "%s (by %s)", tmpl ? tmpl->name : "none", why);
     hd_tokenizer_close(t);
 }
 
 static hd_status show_model(const hd_config *c, const hd_model_src *src, hd_err *err)
 {
     hd_model_cfg cfg;
+    hd_forecast f;
     hd_source *s = NULL;
+    hd_err why = {HD_OK, ""};
+    hd_weight_types types;
+    hd_dtype kv;
+    HD_TRY(hd_config_types(c, &types, &kv, err));
     HD_TRY(hd_config_read(src, &cfg, err));
-    row("model", "%s (%s)", src->path, src->gguf ? "GGUF" : "Hugging Face folder");
+    const hd_status st = hd_inspect_plan(c, src, &cfg, &f, c->json ? err : &why);
+    if (c->json) return st == HD_OK ? hd_inspect_plan_json(&f, err) : st;
+    hd_inspect_row("model", "%s (%s)", src->path, src->gguf ? "GGUF" : "Hugging Face folder");
     show_config(&cfg);
     HD_TRY(src->gguf ? hd_source_open_gguf(src->gguf, &s, err)
                      : hd_source_open_safetensors(src->path, &s, err));
-    uint64_t bytes = show_tensors(s, c->tensors);
+    show_tensors(s, c->tensors);
     hd_source_close(s);
     show_tokenizer(c, src);
-    show_plan(c, &cfg, bytes, err);
+    // What cannot be planned is still worth showing.
+    if (st == HD_OK)
+        hd_inspect_plan_rows(&f);
+    else
+        hd_inspect_row("plan", "%s", why.msg);
     return HD_OK;
 }
 
-// A configuration alone: what the weights would be is computed on the dry backend.
+// A configuration alone: types of weights are those of the published checkpoints.
 static hd_status show_plan_file(const hd_config *c, hd_err *err)
 {
     hd_json *config = NULL;
     hd_model_cfg cfg;
-    hd_plan_cost cost;
-    hd_plan_caps caps = {1, 1, 1, 1, HD_BF16};
+    hd_forecast f;
     HD_TRY(hd_json_parse_file(c->plan, &hd_json_file_limits, &config, err));
     hd_status st = hd_config_from_json(config, &cfg, err);
-    if (st == HD_OK) st = hd_model_plan(&cfg, &caps, &cost, err);
-    if (st == HD_OK) {
-        show_config(&cfg);
-        show_plan(c, &cfg, (uint64_t)cost.decode.weight_bytes, err);
-    } else {
-        hd_err_prefix(err, st, "%s", c->plan);
-    }
+    if (st != HD_OK) hd_err_prefix(err, st, "%s", c->plan);
+    if (st == HD_OK) st = hd_inspect_plan(c, NULL, &cfg, &f, err);
     hd_json_free(config);
-    return st;
+    if (st != HD_OK) return st;
+    if (c->json) return hd_inspect_plan_json(&f, err);
+    show_config(&cfg);
+    hd_inspect_plan_rows(&f);
+    return HD_OK;
 }
 
 int hd_cmd_inspect(int argc, char **argv)

@@ -322,25 +322,57 @@ hd_status hd_config_load(hd_config *c, unsigned command, int argc, char **argv, 
 
 // ---- engine --------------------------------------------------------------------------------
 
-static hd_status parse_dtype(const char *flag, const char *text, const char *const *allowed,
-                             const char *list, hd_dtype *out, hd_err *err)
+typedef struct type_name { // of options
+    const char *name;
+    hd_dtype type;
+} type_name;
+
+static const type_name weight_names[] = {
+    {"keep", HD_DTYPE_NONE}, {"f32", HD_F32},   {"f16", HD_F16},   {"bf16", HD_BF16},
+    {"f8", HD_F8_B128},      {"q8", HD_Q8_0},   {"q4", HD_Q4_K},   {"q8_0", HD_Q8_0},
+    {"q6_k", HD_Q6_K},       {"q4_k", HD_Q4_K}, {"q4_1", HD_Q4_1}, {"q4_0", HD_Q4_0},
+};
+static const type_name kv_names[] = {
+    {"bf16", HD_BF16}, {"f16", HD_F16}, {"f32", HD_F32}, {"q8", HD_Q8_0}, {"q8_0", HD_Q8_0}};
+
+static hd_status parse_type(const char *flag, const char *text, const type_name *names, size_t n,
+                            hd_dtype *out, hd_err *err)
 {
-    for (size_t i = 0; allowed[i]; i++) {
-        if (strcmp(allowed[i], text) != 0) continue;
-        *out = strcmp(text, "keep") == 0 ? HD_DTYPE_NONE : hd_dtype_by_name(text);
-        return HD_OK;
+    char list[160] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(names[i].name, text) == 0) {
+            *out = names[i].type;
+            return HD_OK;
+        }
+        at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", i ? ", " : "", names[i].name);
     }
     return HD_FAIL(err, HD_E_INVAL, "%s: found '%.40s', expected one of %s", flag, text, list);
 }
 
+hd_status hd_config_types(const hd_config *c, hd_weight_types *weights, hd_dtype *kv, hd_err *err)
+{
+    const struct {
+        const char *flag, *text;
+        hd_dtype *out;
+    } row[] = {
+        {"--weights", c->weights, &weights->all},
+        {"--weights-experts", c->weights_experts, &weights->experts},
+        {"--weights-attention", c->weights_attention, &weights->attention},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        *row[i].out = weights->all;
+        if (row[i].text)
+            HD_TRY(parse_type(row[i].flag, row[i].text, weight_names,
+                              sizeof(weight_names) / sizeof(weight_names[0]), row[i].out, err));
+    }
+    return parse_type("--kv", c->kv, kv_names, sizeof(kv_names) / sizeof(kv_names[0]), kv, err);
+}
+
 hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err)
 {
-    static const char *const weights[] = {"keep", "f32", "f16", "bf16", "q8_0", NULL};
-    static const char *const kv[] = {"bf16", "f16", "f32", NULL};
     hd_engine_cfg_init(out);
-    HD_TRY(parse_dtype("--weights", c->weights, weights, "keep, f32, f16, bf16, q8_0",
-                       &out->weights, err));
-    HD_TRY(parse_dtype("--kv", c->kv, kv, "bf16, f16, f32", &out->kv, err));
+    HD_TRY(hd_config_types(c, &out->weights, &out->kv, err));
     HD_TRY(hd_cpu_mask_parse(c->cpu, &out->cpu_features, err));
     HD_CHECK(c->model, err, HD_E_INVAL, "no model: give --model PATH or set HADAL_MODEL");
     out->model = c->model;

@@ -48,7 +48,8 @@ typedef struct hd_config {
     // model and engine
     const char *model, *device, *chat_template, *served_name;
     int64_t threads, max_context, max_seqs, max_step_tokens, max_queue, memory_bytes, stall_seconds;
-    const char *weights, *kv, *cpu; // names of types; levels mask
+    const char *weights, *weights_experts, *weights_attention, *kv; // names of types
+    const char *cpu;                                                // levels mask
     const char *plugin_dir;
     bool deterministic;
     int64_t bind; // hd_bind_mode
@@ -102,6 +103,8 @@ void hd_config_help(FILE *to, unsigned command);              // usage, settings
 void hd_config_log(const hd_config *c, unsigned command);
 void hd_config_json(const hd_config *c, unsigned command, hd_buf *out);
 
+// Types of weights and cache; what is not set follows --weights.
+hd_status hd_config_types(const hd_config *c, hd_weight_types *weights, hd_dtype *kv, hd_err *err);
 // Engine part of the settings; checks names of types, devices and levels.
 hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err);
 

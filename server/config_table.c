@@ -25,9 +25,14 @@ const hd_opt hd_opts[] = {
     {"cpu", "HADAL_CPU_MASK", HD_OPT_STR, AT(cpu), 0, 0, "all", NULL, ENGINE, "LEVELS",
      "instruction sets to allow, e.g. ref, avx2, avx512,avx512vnni"},
     {"weights", "HADAL_WEIGHTS", HD_OPT_STR, AT(weights), 0, 0, "keep", NULL, ENGINE, "TYPE",
-     "type of matrices in memory: keep, f32, f16, bf16, q8_0"},
+     "type of matrices in memory: keep (as in the files), f32, f16, bf16, f8, q8_0 (q8), q6_k, "
+     "q4_k (q4), q4_1, q4_0"},
+    {"weights-experts", "HADAL_WEIGHTS_EXPERTS", HD_OPT_STR, AT(weights_experts), 0, 0, NULL, NULL, ENGINE, "TYPE",
+     "type of routed experts; default: as --weights"},
+    {"weights-attention", "HADAL_WEIGHTS_ATTENTION", HD_OPT_STR, AT(weights_attention), 0, 0, NULL, NULL, ENGINE, "TYPE",
+     "type of attention's projections; default: as --weights"},
     {"kv", "HADAL_KV", HD_OPT_STR, AT(kv), 0, 0, "bf16", NULL, ENGINE, "TYPE",
-     "type of cached keys and values: bf16, f16, f32"},
+     "type of cached keys and values: bf16, f16, f32, q8"},
     {"max-context", "HADAL_MAX_CONTEXT", HD_OPT_INT, AT(max_context), 0, HD_MAX_CONTEXT, "0", NULL, ENGINE, "N",
      "tokens of prompt and answer together; 0: the model's, lowered to what memory allows"},
     {"max-seqs", "HADAL_MAX_SEQS", HD_OPT_INT, AT(max_seqs), 1, 4096, "16", NULL, HD_CMD_SERVE | HD_CMD_INSPECT, "N",
@@ -147,7 +152,8 @@ const hd_opt hd_opts[] = {
     {"tensors", NULL, HD_OPT_BOOL, AT(tensors), 0, 0, "false", NULL, HD_CMD_INSPECT, NULL, "list every tensor"},
     {"config", NULL, HD_OPT_BOOL, AT(show_config), 0, 0, "false", NULL, HD_CMD_INSPECT, NULL,
      "print the effective settings as JSON and stop"},
-    {"json", NULL, HD_OPT_BOOL, AT(json), 0, 0, "false", NULL, HD_CMD_BENCH, NULL, "results as JSON lines"},
+    {"json", NULL, HD_OPT_BOOL, AT(json), 0, 0, "false", NULL, HD_CMD_BENCH | HD_CMD_INSPECT, NULL,
+     "results as JSON, one object a line"},
 
     // ---- tokenize, score, bench
     {"decode", NULL, HD_OPT_BOOL, AT(decode), 0, 0, "false", NULL, HD_CMD_TOKENIZE, NULL,

@@ -458,14 +458,24 @@ static void run_items(job *j, int max_slots, int max_units)
         hd_cpu_run(j->c, unit_task, j, n_units, work);
 }
 
-// Tiles take as many heads as fit, fewer when that leaves workers idle: results do not depend on
-// it.
+// Tasks of one slice of the heads: chunks, because few units share theirs; counted up to `enough`.
+static int count_chunks(const job *j, int enough)
+{
+    int n = 0;
+    for (int t = 0; t < j->b->n_tokens && n < enough; t += j->tile_tok) {
+        range r = visible(j, t);
+        n += j->a->n_kv * ((r.hi + CHUNK - 1) / CHUNK - r.lo / CHUNK);
+    }
+    return n;
+}
+
+// Tiles take as many heads as fit, because each tile reads all keys; fewer when that leaves workers
+// idle. Results do not depend on it.
 static void slice_heads(job *j)
 {
-    int per_slice = (int)hd_cpu_min(j->b->n_tokens, ITEMS) * j->a->n_kv;
+    int enough = 2 * j->c->n_workers, per_slice = count_chunks(j, enough);
     j->heads = hd_cpu_min(j->group, TILE);
-    while (j->heads > HEADS_MIN &&
-           per_slice * hd_cpu_tiles(j->group, j->heads) < 2 * j->c->n_workers)
+    while (j->heads > HEADS_MIN && per_slice * hd_cpu_tiles(j->group, j->heads) < enough)
         j->heads = (j->heads + 1) / 2;
     j->slices = hd_cpu_tiles(j->group, j->heads);
 }
@@ -479,12 +489,14 @@ void hd_cpu_attn(hd_backend *be, hd_tensor out, hd_tensor q, const hd_attn *a, c
     HD_DASSERT(a->n_heads % a->n_kv == 0 && q.cols == a->n_heads * a->d_qk);
     HD_DASSERT(out.cols == a->n_heads * a->d_v && q.rows == b->n_tokens);
     HD_DASSERT(j.k.width == a->n_kv * a->d_qk);
+    HD_ASSERT(a->d_qk % hd_dtype_get(j.k.dtype)->block == 0);
+    HD_ASSERT(a->d_v % hd_dtype_get(j.v.dtype)->block == 0);
     HD_DASSERT(a->v_plane ? j.v.width == a->n_kv * a->d_v : a->d_v <= a->d_qk);
     j.k_row = hd_row_bytes(j.k.dtype, j.k.width);
     j.v_row = hd_row_bytes(j.v.dtype, j.v.width);
     j.group = a->n_heads / a->n_kv;
-    slice_heads(&j);
     j.tile_tok = a->topk ? 1 : hd_cpu_max(1, TILE / j.group);
+    slice_heads(&j);
     int max_units = UNITS_PER_WORKER * c->n_workers;
     int max_slots = hd_cpu_max(SLOTS_MIN, max_units);
     if (b->n_tokens == 0 || !reserve(&j, max_slots, max_units)) return;

@@ -60,6 +60,7 @@ typedef struct hd_cpu {
     hd_cpu_block act[HD_ACT_FMT_COUNT];
     hd_cpu_block gemm;                              // see gemm.c
     hd_cpu_block attn_work, attn_items, attn_slots; // attn.c
+    hd_cpu_block mla;                               // mla.c
     hd_cpu_block moe_plan, moe_x, moe_h, moe_tmp;   // moe.c
     hd_cpu_block topk;                              // topk.c
     hd_cpu_rope rope[HD_CPU_ROPES];
@@ -108,7 +109,10 @@ static inline bool hd_cpu_by_gemm(const hd_cpu *c, const hd_cpu_part *p, int row
 
 // ---- pack.c --------------------------------------------------------------------------------
 
-hd_status hd_cpu_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight **out, hd_err *err);
+hd_status hd_cpu_weight_new(hd_backend *be, const hd_weight_spec *spec, hd_weight **out,
+                            hd_err *err);
+hd_status hd_cpu_weight_fill(hd_backend *be, hd_weight *w, const hd_weight_spec *spec,
+                             int32_t first, int32_t n, hd_err *err);
 void hd_cpu_weight_free(hd_backend *be, hd_weight *w);
 void hd_cpu_weight_info(const hd_backend *be, const hd_weight *w, hd_weight_info *out);
 const hd_cpu_part *hd_cpu_part_of(const hd_weight *w, int32_t row);
@@ -156,6 +160,8 @@ void hd_cpu_gemm_tile(hd_cpu *c, int worker, const hd_cpu_part *p, int32_t mat, 
 // ---- the other operations ------------------------------------------------------------------
 
 void hd_cpu_attn(hd_backend *be, hd_tensor out, hd_tensor q, const hd_attn *a, const hd_batch *b);
+void hd_cpu_mla(hd_backend *be, hd_tensor out, hd_tensor q, const hd_mla *a, const hd_batch *b,
+                hd_tensor work);
 void hd_cpu_kv_store(hd_backend *be, const hd_kv_plane *dst, hd_tensor src, const hd_batch *b);
 void hd_cpu_rope_op(hd_backend *be, hd_tensor x, const int32_t *pos, const hd_rope *r);
 void hd_cpu_rmsnorm(hd_backend *be, hd_tensor out, hd_tensor x, const hd_tensor *add,

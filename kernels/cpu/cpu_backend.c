@@ -46,10 +46,10 @@ static void cpu_close(hd_backend *be)
                                     &c->attn_work,
                                     &c->attn_items,
                                     &c->attn_slots,
+                                    &c->mla,
                                     &c->moe_plan,
                                     &c->moe_x,
                                     &c->moe_h,
-
                                     &c->moe_tmp,
                                     &c->topk};
     for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
@@ -173,7 +173,8 @@ const hd_backend_ops hd_cpu_ops = {
     .upload = cpu_copy,
     .download = cpu_copy,
     .sync = cpu_sync,
-    .pack = hd_cpu_pack,
+    .weight_new = hd_cpu_weight_new,
+    .weight_fill = hd_cpu_weight_fill,
     .weight_free = hd_cpu_weight_free,
     .weight_info = hd_cpu_weight_info,
     .step_begin = cpu_step_begin,
@@ -185,6 +186,7 @@ const hd_backend_ops hd_cpu_ops = {
     .rope = hd_cpu_rope_op,
     .kv_store = hd_cpu_kv_store,
     .attn = hd_cpu_attn,
+    .mla = hd_cpu_mla,
     .moe_route = hd_cpu_moe_route,
     .moe_ffn = hd_cpu_moe_ffn,
     .glu = hd_cpu_glu,

@@ -58,6 +58,9 @@ typedef void hd_quant_act_fn(void *restrict dst, const float *restrict x, int n)
 // n elements, n a multiple of the type's block.
 typedef void hd_decode_fn(const void *restrict src, float *restrict dst, int64_t n);
 
+// The way back; n as above. Destinations may be unaligned.
+typedef void hd_encode_fn(const float *restrict src, void *restrict dst, int64_t n);
+
 // score[i * score_stride + j] = dot(q_i, k_j), i < n_q, j < n_keys; q F32 rows of d, k rows of d in
 // the plane's dtype; strides: q and k in bytes, score in floats.
 typedef void hd_qk_fn(float *restrict score, int64_t score_stride, const float *restrict q,
@@ -76,9 +79,11 @@ typedef struct hd_cpu_fns {
     hd_mm_fn *mm[HD_DTYPE_COUNT];
     hd_act_fmt act_fmt[HD_DTYPE_COUNT];
     hd_decode_fn *decode[HD_DTYPE_COUNT];         // bit-exact on every level
+    hd_encode_fn *encode[HD_DTYPE_COUNT];         // likewise; NULL for what is not written
     hd_quant_act_fn *quant_act[HD_ACT_FMT_COUNT]; // exact on every level; [HD_ACT_F32] is NULL
 
-    // By KV type: F32, F16, BF16 (others NULL).
+    // By KV type: F32, F16, BF16, Q8_0 (others NULL); rows of Q8_0 are whole blocks. pv also takes
+    // HD_F8_B128, because latent attention runs it over rows of weights.
     hd_qk_fn *qk[HD_DTYPE_COUNT];
     hd_pv_fn *pv[HD_DTYPE_COUNT];
     void (*kv_write[HD_DTYPE_COUNT])(void *restrict dst, const float *restrict src, int n); // exact

@@ -31,19 +31,18 @@ void hd_cpu_gemm_tile(hd_cpu *c, int worker, const hd_cpu_part *p, int32_t mat, 
                       const float *x, int64_t ldx, int n_tok, int n_in, float *out, int64_t ldo)
 {
     const char *w = hd_cpu_weight_row(p, mat, row);
-    if (p->dtype == HD_F32) {
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_tok, n, n_in, 1.0f, x, (int)ldx,
-                    (const float *)(const void *)w, n_in, 0.0f, out, (int)ldo);
-        return;
-    }
     float *tile = (float *)c->gemm.p + (int64_t)worker * HD_CPU_GEMM_ROWS * K_STEP;
+    // F32 takes the same steps, so that a type changes no sum: weights kept in blocks of FP8 give
+    // what they give as floats.
     for (int k = 0; k < n_in; k += K_STEP) {
         int len = hd_cpu_min(K_STEP, n_in - k);
         size_t skip = hd_row_bytes(p->dtype, k);
-        for (int r = 0; r < n; r++)
+        const float *rows = (const float *)(const void *)(w + skip);
+        for (int r = 0; p->dtype != HD_F32 && r < n; r++)
             c->fns.decode[p->dtype](w + (size_t)r * p->row_bytes + skip, tile + r * K_STEP, len);
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_tok, n, len, 1.0f, x + k, (int)ldx,
-                    tile, K_STEP, k ? 1.0f : 0.0f, out, (int)ldo);
+                    p->dtype == HD_F32 ? rows : tile, p->dtype == HD_F32 ? n_in : K_STEP,
+                    k ? 1.0f : 0.0f, out, (int)ldo);
     }
 }
 

@@ -34,6 +34,7 @@ void hd_cpu_kv_store(hd_backend *be, const hd_kv_plane *dst, hd_tensor src, cons
     hd_cpu *c = hd_cpu_of(be);
     HD_DASSERT(src.cols == dst->width && src.rows == b->n_tokens);
     HD_ASSERT(c->fns.kv_write[dst->dtype]);
+    HD_ASSERT(dst->width % hd_dtype_get(dst->dtype)->block == 0);
     store_job j = {c->fns.kv_write[dst->dtype], dst, src, b, hd_row_bytes(dst->dtype, dst->width)};
     hd_cpu_run(c, store_task, &j, hd_cpu_tiles(b->n_tokens, TOKENS),
                (double)b->n_tokens * dst->width);

@@ -11,11 +11,13 @@
 
 enum {
     MAX_EXPERTS = 1024,
-    ROUTE_ROWS = 16,  // rows a routing task takes
-    TOKENS = 512,     // tokens worked on at once, fewer when PAIRS says so
-    PAIRS = 4096,     // (token, choice) pairs worked on at once
-    F_TILE = 64,      // columns of the hidden layer, of the output, that a task takes
-    GEMM_TOKENS = 128 // rows a task multiplies at once when it goes through BLAS
+    ROUTE_ROWS = 16,      // rows a routing task takes
+    TOKENS = 512,         // tokens worked on at once, fewer when PAIRS says so
+    PAIRS = 4096,         // (token, choice) pairs worked on at once
+    F_TILE = 64,          // columns of the hidden layer, of the output, that a task takes at most,
+    F_TILE_MIN = 16,      // at least,
+    TASKS_PER_WORKER = 4, // and how many tasks there should be
+    GEMM_TOKENS = 128     // rows a task multiplies at once when it goes through BLAS
 };
 
 // ---- routing -------------------------------------------------------------------------------
@@ -81,8 +83,8 @@ static void drop_groups(const hd_gate *g, float *v)
 {
     float score[MAX_EXPERTS];
     bool kept[MAX_EXPERTS] = {false};
-    int size = g->n_experts / g->n_group;
     if (g->group == HD_GROUP_NONE) return;
+    int size = g->n_experts / g->n_group;
     for (int i = 0; i < g->n_group; i++)
         score[i] = group_score(g->group, v + i * size, size);
     for (int i = 0; i < g->topk_group; i++)
@@ -145,12 +147,13 @@ typedef struct moe_job {
     const hd_weight *gate_up, *down;
     hd_act act;
     int f, n_active, n_pairs;
+    int tile;        // columns a task takes
     int32_t *token;  // [pair] row of x
     int32_t *pair;   // [token * n_active + k] pair
     int32_t *first;  // [expert + 1] its pairs are first[e] .. first[e + 1]
     int32_t *chosen; // experts with pairs
     int n_chosen;
-    // Rows per pair, in the formats the weights want.
+    // Rows per pair, in the formats the weights want. A single token has one row, 0 bytes apart.
     char *x_rows[HD_ACT_FMT_COUNT], *h_rows[HD_ACT_FMT_COUNT];
     size_t x_bytes[HD_ACT_FMT_COUNT], h_bytes[HD_ACT_FMT_COUNT];
     char *tmp; // per worker
@@ -192,13 +195,18 @@ static int n_rows(const moe_job *j, int e)
     return j->first[e + 1] - j->first[e];
 }
 
-static unsigned formats(const moe_job *j, const hd_weight *w)
+// Whether some expert's rows go through BLAS.
+static bool any_by_gemm(const moe_job *j, const hd_weight *w)
 {
-    unsigned f = w->fmts;
     for (int i = 0; i < j->n_chosen; i++)
         for (int p = 0; p < w->n_part; p++)
-            if (hd_cpu_by_gemm(j->c, &w->part[p], n_rows(j, j->chosen[i]))) f |= 1u << HD_ACT_F32;
-    return f;
+            if (hd_cpu_by_gemm(j->c, &w->part[p], n_rows(j, j->chosen[i]))) return true;
+    return false;
+}
+
+static unsigned formats(const moe_job *j, const hd_weight *w)
+{
+    return any_by_gemm(j, w) ? w->fmts | 1u << HD_ACT_F32 : w->fmts;
 }
 
 // ---- rows of pairs -------------------------------------------------------------------------
@@ -227,6 +235,20 @@ static void rows_task(void *ctx, int pair, int worker)
             memcpy(dst, src, (size_t)n * sizeof(float));
         else
             j->c->fns.quant_act[f](dst, src, n);
+    }
+}
+
+// A single token has the same row for every expert: quantized once, or read where it is.
+static void make_one_row(moe_job *j)
+{
+    unsigned fmts = formats(j, j->gate_up);
+    float *x = hd_cpu_row(j->x, 0);
+    for (int f = 0; f < HD_ACT_FMT_COUNT; f++) {
+        j->x_bytes[f] = 0;
+        if (f == HD_ACT_F32)
+            j->x_rows[f] = (char *)x;
+        else if (fmts >> f & 1)
+            j->c->fns.quant_act[f](j->x_rows[f], x, j->x.cols);
     }
 }
 
@@ -262,8 +284,8 @@ static float *tmp_of(const moe_job *j, int worker)
 static void gate_up_task(void *ctx, int task, int worker)
 {
     const moe_job *j = ctx;
-    int tiles = hd_cpu_tiles(j->f, F_TILE), e = j->chosen[task / tiles];
-    int row = task % tiles * F_TILE, n = hd_cpu_min(F_TILE, j->f - row);
+    int tiles = hd_cpu_tiles(j->f, j->tile), e = j->chosen[task / tiles];
+    int row = task % tiles * j->tile, n = hd_cpu_min(j->tile, j->f - row);
     float *gate = tmp_of(j, worker), *up = gate + GEMM_TOKENS * F_TILE;
     for (int pair = j->first[e]; pair < j->first[e + 1]; pair += GEMM_TOKENS) {
         int n_tok = hd_cpu_min(GEMM_TOKENS, j->first[e + 1] - pair);
@@ -280,7 +302,7 @@ static void gate_up_task(void *ctx, int task, int worker)
 static void down_task(void *ctx, int task, int worker)
 {
     const moe_job *j = ctx;
-    int row = task * F_TILE, n = hd_cpu_min(F_TILE, j->out.cols - row);
+    int row = task * j->tile, n = hd_cpu_min(j->tile, j->out.cols - row);
     float *y = tmp_of(j, worker); // [pair][F_TILE]
     for (int i = 0; i < j->n_chosen; i++) {
         int e = j->chosen[i], pair = j->first[e], n_tok = j->first[e + 1] - pair;
@@ -296,15 +318,30 @@ static void down_task(void *ctx, int task, int worker)
     }
 }
 
+// Runs `per_tile` tasks for every tile of n columns. Smaller tiles occupy more workers; a result
+// does not depend on them, except through BLAS.
+static void run_tiles(moe_job *j, hd_pool_fn fn, const hd_weight *w, int per_tile, int n,
+                      double work)
+{
+    bool gemm = any_by_gemm(j, w);
+    j->tile = F_TILE;
+    while (!gemm && j->tile > F_TILE_MIN &&
+           per_tile * hd_cpu_tiles(n, j->tile) < TASKS_PER_WORKER * j->c->n_workers)
+        j->tile /= 2;
+    hd_cpu_run(j->c, fn, j, per_tile * hd_cpu_tiles(n, j->tile), work);
+}
+
 static void run_chunk(moe_job *j)
 {
-    hd_cpu *c = j->c;
     plan(j);
     double work = (double)j->n_pairs * j->f * j->x.cols;
-    make_rows(j, j->gate_up, false);
-    hd_cpu_run(c, gate_up_task, j, j->n_chosen * hd_cpu_tiles(j->f, F_TILE), 2 * work);
+    if (j->x.rows == 1)
+        make_one_row(j);
+    else
+        make_rows(j, j->gate_up, false);
+    run_tiles(j, gate_up_task, j->gate_up, j->n_chosen, j->f, 2 * work);
     if (j->down->fmts & ~(1u << HD_ACT_F32)) make_rows(j, j->down, true);
-    hd_cpu_run(c, down_task, j, hd_cpu_tiles(j->out.cols, F_TILE), work);
+    run_tiles(j, down_task, j->down, 1, j->out.cols, work);
 }
 
 // ---- the operation -------------------------------------------------------------------------

@@ -1,64 +1,15 @@
 // Packing: sources decoded, converted where asked, and laid out for the kernels.
 //
 // The layout is the canonical one: each part keeps its rows contiguous in its own format. A part
-// whose source already has the target format is copied byte for byte.
+// whose source already has the target format is copied byte for byte. What a source becomes and
+// which sources are refused is common to all devices: backend.c.
 #include "kernels/base/mem.h"
 #include "kernels/cpu/cpu.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { ALIGN = 64 };
-
-// ---- what a source becomes -----------------------------------------------------------------
-
-// Formats we multiply by stay; other floats become F32, or BF16 when they carry block scales: an
-// FP8 value times its scale needs more than 8 bits.
-static hd_dtype natural_dtype(const hd_weight_src *s)
-{
-    if (s->scale) return HD_BF16;
-    return hd_dtype_get(s->dtype)->is_weight ? s->dtype : HD_F32;
-}
-
-static hd_status check_scale(const hd_weight_src *s, hd_err *err)
-{
-    if (!s->scale) return HD_OK;
-    HD_CHECK(s->scale_dtype == HD_F32 || s->scale_dtype == HD_BF16 || s->scale_dtype == HD_F16 ||
-                 s->scale_dtype == HD_F8_E8M0,
-             err, HD_E_UNSUPPORTED, "%s: block scales of type %s, expected f32, bf16, f16 or e8m0",
-             s->name, hd_dtype_name(s->scale_dtype));
-    HD_CHECK(hd_dtype_get(s->dtype)->block == 1, err, HD_E_UNSUPPORTED,
-             "%s: block scales beside type %s, expected a scalar type", s->name,
-             hd_dtype_name(s->dtype));
-    HD_CHECK(s->scale_block_rows > 0 && s->scale_block_cols > 0, err, HD_E_INVAL,
-             "%s: scale blocks of [%d, %d], expected at least [1, 1]", s->name,
-             (int)s->scale_block_rows, (int)s->scale_block_cols);
-    int64_t rows = ((int64_t)s->n_out + s->scale_block_rows - 1) / s->scale_block_rows;
-    int64_t cols = ((int64_t)s->n_in + s->scale_block_cols - 1) / s->scale_block_cols;
-    HD_CHECK(s->scale_rows == rows && s->scale_cols == cols, err, HD_E_INVAL,
-             "%s: block scales of shape [%d, %d], expected [%lld, %lld]", s->name,
-             (int)s->scale_rows, (int)s->scale_cols, (long long)rows, (long long)cols);
-    return HD_OK;
-}
-
-static hd_status check_src(const hd_weight_src *s, const hd_weight_spec *spec, int32_t n_out,
-                           hd_dtype to, hd_err *err)
-{
-    HD_CHECK((unsigned)s->dtype < HD_DTYPE_COUNT && hd_dtype_get(s->dtype)->is_float, err,
-             HD_E_UNSUPPORTED, "%s: type %s cannot be a weight", s->name, hd_dtype_name(s->dtype));
-    HD_CHECK(s->n_in == spec->n_in && s->n_out == n_out && n_out > 0, err, HD_E_INVAL,
-             "%s: shape [%d, %d], expected [%d, %d]", s->name, (int)s->n_out, (int)s->n_in,
-             (int)n_out, (int)spec->n_in);
-    HD_CHECK(s->data, err, HD_E_INVAL, "%s: no data", s->name);
-    HD_TRY(check_scale(s, err));
-    const hd_dtype_traits *from = hd_dtype_get(s->dtype), *target = hd_dtype_get(to);
-    HD_CHECK(target->is_weight && (to == s->dtype || target->from_f32), err, HD_E_UNSUPPORTED,
-             "%s: type %s cannot be converted to %s", s->name, from->name, target->name);
-    int32_t block = from->block > target->block ? from->block : target->block;
-    HD_CHECK(s->n_in % block == 0, err, HD_E_UNSUPPORTED,
-             "%s: rows of %d elements do not divide into blocks of %d (%s)", s->name, (int)s->n_in,
-             (int)block, from->block > target->block ? from->name : target->name);
-    return HD_OK;
-}
 
 // ---- layout --------------------------------------------------------------------------------
 
@@ -67,10 +18,14 @@ static const hd_weight_src *src_at(const hd_weight_spec *spec, int32_t mat, int3
     return &spec->src[(int64_t)mat * spec->n_part + part];
 }
 
-static hd_dtype target_dtype(const hd_weight_spec *spec, const hd_weight_src *s)
+static hd_status check_src(const hd_weight_src *s, const hd_weight_spec *spec, int32_t n_out,
+                           hd_dtype to, hd_err *err)
 {
-    if (spec->n_in == 1) return HD_F32;
-    return spec->want == HD_DTYPE_NONE ? natural_dtype(s) : spec->want;
+    HD_TRY(hd_weight_src_check(s, spec, n_out, to, err));
+    HD_CHECK(s->data, err, HD_E_INVAL, "%s: no data", s->name);
+    HD_CHECK(s->scale || !hd_weight_src_scaled(s), err, HD_E_INVAL, "%s: no data of block scales",
+             s->name);
+    return HD_OK;
 }
 
 // A vector is one run of floats whatever its number of parts, so its parts are not padded.
@@ -79,7 +34,7 @@ static hd_status lay_out(hd_weight *w, const hd_cpu *c, const hd_weight_spec *sp
     for (int32_t p = 0; p < spec->n_part; p++) {
         const hd_weight_src *s = src_at(spec, 0, p);
         hd_cpu_part *part = &w->part[p];
-        part->dtype = target_dtype(spec, s);
+        part->dtype = hd_weight_stored_as(spec, s);
         for (int32_t m = 0; m < spec->n_mat; m++)
             HD_TRY(check_src(src_at(spec, m, p), spec, s->n_out, part->dtype, err));
         HD_CHECK(c->fns.mm[part->dtype], err, HD_E_UNSUPPORTED, "%s: no kernel for type %s",
@@ -118,59 +73,111 @@ static hd_status place(hd_weight *w, const char *name, hd_err *err)
 
 // ---- contents ------------------------------------------------------------------------------
 
-static float scale_value(const hd_weight_src *s, int64_t i)
+typedef struct filler { // work memory of one weight_fill; a thread has its own
+    const hd_cpu *c;
+    float *row;   // [n_in]
+    float *scale; // scales of a row of blocks
+    float *mat;   // a transposed source decoded, [n_in, n_out]
+} filler;
+
+// The scales of row r's blocks as floats.
+static void decode_scales(const filler *f, const hd_weight_src *s, int32_t r)
 {
+    int64_t block_row = ((int64_t)s->scale_first_row + r) / s->scale_block_rows;
     const char *p = s->scale;
-    float f;
-    hd_dtype_get(s->scale_dtype)->to_f32(p + (size_t)i * hd_row_bytes(s->scale_dtype, 1), &f, 1);
-    return f;
+    p += (size_t)block_row * hd_row_bytes(s->scale_dtype, s->scale_cols);
+    hd_dtype_get(s->scale_dtype)->to_f32(p, f->scale, s->scale_cols);
 }
 
 // Row r of a source as floats.
-static void decode_row(const hd_cpu *c, const hd_weight_src *s, int32_t r, float *row)
+static void decode_row(const filler *f, const hd_weight_src *s, int32_t r)
 {
-    size_t bytes = hd_row_bytes(s->dtype, s->n_in);
-    c->fns.decode[s->dtype]((const char *)s->data + (size_t)r * bytes, row, s->n_in);
-    if (!s->scale) return;
-    int64_t first = (int64_t)(r / s->scale_block_rows) * s->scale_cols;
-    for (int32_t b = 0; b < s->scale_cols; b++) {
-        float scale = scale_value(s, first + b);
-        int64_t from = (int64_t)b * s->scale_block_cols, to = from + s->scale_block_cols;
-        for (int64_t i = from; i < to && i < s->n_in; i++)
-            row[i] *= scale;
-    }
-}
-
-static void fill_matrix(const hd_cpu *c, const hd_cpu_part *p, const hd_weight_src *s, int32_t mat,
-                        float *row)
-{
-    char *dst = p->data + (size_t)mat * p->mat_bytes;
-    if (p->dtype == s->dtype && !s->scale) {
-        memcpy(dst, s->data, p->row_bytes * (size_t)p->n_out);
+    if (s->transposed) {
+        for (int32_t i = 0; i < s->n_in; i++)
+            f->row[i] = f->mat[(int64_t)i * s->n_out + r];
         return;
     }
-    const hd_dtype_traits *to = hd_dtype_get(p->dtype);
-    for (int32_t r = 0; r < p->n_out; r++) {
-        decode_row(c, s, r, row);
-        to->from_f32(row, dst + (size_t)r * p->row_bytes, s->n_in);
+    size_t bytes = hd_row_bytes(s->dtype, s->n_in);
+    f->c->fns.decode[s->dtype]((const char *)s->data + (size_t)r * bytes, f->row, s->n_in);
+    if (!s->scale) return;
+    decode_scales(f, s, r);
+    for (int32_t b = 0; b < s->scale_cols; b++) {
+        int64_t from = (int64_t)b * s->scale_block_cols, left = s->n_in - from;
+        int n = (int)(left < s->scale_block_cols ? left : s->scale_block_cols);
+        f->c->fns.scale(f->row + from, f->scale[b], n);
     }
 }
 
-static hd_status fill(const hd_cpu *c, hd_weight *w, const hd_weight_spec *spec, hd_err *err)
+static bool has_nan_code(const uint8_t *q)
 {
-    float *row = hd_alloc((size_t)spec->n_in * sizeof(float));
-    HD_CHECK(row, err, HD_E_NOMEM, "%s: no memory for a row of %d elements", spec->name,
+    uint8_t found = 0;
+    for (int i = 0; i < 128; i++)
+        found |= (q[i] & 0x7f) == 0x7f;
+    return found;
+}
+
+// E4M3 with block scales as HD_F8_B128: the codes as they are, each 128 with a copy of their scale.
+// Keeps the promises of hd_block_f8_b128 to the kernels.
+static hd_status copy_f8_row(const filler *f, const hd_weight_src *s, int32_t r, char *dst,
+                             hd_err *err)
+{
+    const uint8_t *q = (const uint8_t *)s->data + (size_t)r * (size_t)s->n_in;
+    hd_block_f8_b128 *b = (hd_block_f8_b128 *)(void *)dst;
+    decode_scales(f, s, r);
+    for (int32_t i = 0; i < s->n_in; i += 128, q += 128, b++) {
+        b->d = f->scale[i / s->scale_block_cols];
+        HD_CHECK(!(fabsf(b->d) >= HD_F8_B128_MAX_D) || isinf(b->d), err, HD_E_CORRUPT,
+                 "%s: block scale %g at row %d, column %d, expected less than 2^120", s->name,
+                 (double)b->d, (int)r, (int)i);
+        if (has_nan_code(q)) b->d = NAN;
+        memcpy(b->q, q, 128);
+    }
+    return HD_OK;
+}
+
+static hd_status fill_matrix(const filler *f, const hd_cpu_part *p, const hd_weight_src *s,
+                             int32_t mat, hd_err *err)
+{
+    char *dst = p->data + (size_t)mat * p->mat_bytes;
+    if (p->dtype == s->dtype && !s->scale && !s->transposed) {
+        memcpy(dst, s->data, p->row_bytes * (size_t)p->n_out);
+        return HD_OK;
+    }
+    if (s->transposed) f->c->fns.decode[s->dtype](s->data, f->mat, (int64_t)s->n_in * s->n_out);
+    bool codes = p->dtype == HD_F8_B128 && hd_weight_src_fits_f8(s);
+    for (int32_t r = 0; r < p->n_out; r++, dst += p->row_bytes) {
+        if (codes) {
+            HD_TRY(copy_f8_row(f, s, r, dst, err));
+        } else {
+            decode_row(f, s, r);
+            f->c->fns.encode[p->dtype](f->row, dst, s->n_in);
+        }
+    }
+    return HD_OK;
+}
+
+// Enough work memory for every source of the spec.
+static hd_status open_filler(filler *f, const hd_weight_spec *spec, hd_err *err)
+{
+    size_t mat = 0, scales = 0;
+    for (int64_t i = 0; i < (int64_t)spec->n_mat * spec->n_part; i++) {
+        const hd_weight_src *s = &spec->src[i];
+        size_t elements = s->transposed ? (size_t)s->n_in * (size_t)s->n_out : 0;
+        if (elements > mat) mat = elements;
+        if (s->scale && (size_t)s->scale_cols > scales) scales = (size_t)s->scale_cols;
+    }
+    f->row = hd_reallocarray(NULL, mat + scales + (size_t)spec->n_in, sizeof(float));
+    HD_CHECK(f->row, err, HD_E_NOMEM, "%s: no memory for a row of %d elements", spec->name,
              (int)spec->n_in);
-    for (int32_t m = 0; m < spec->n_mat; m++)
-        for (int32_t p = 0; p < spec->n_part; p++)
-            fill_matrix(c, &w->part[p], src_at(spec, m, p), m, row);
-    hd_free(row);
+    f->scale = f->row + spec->n_in;
+    f->mat = f->scale + scales;
     return HD_OK;
 }
 
 // ---- the operations ------------------------------------------------------------------------
 
-hd_status hd_cpu_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight **out, hd_err *err)
+hd_status hd_cpu_weight_new(hd_backend *be, const hd_weight_spec *spec, hd_weight **out,
+                            hd_err *err)
 {
     const hd_cpu *c = hd_cpu_of(be);
     *out = NULL;
@@ -186,13 +193,26 @@ hd_status hd_cpu_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight **ou
     w->n_in = spec->n_in;
     hd_status st = lay_out(w, c, spec, err);
     if (st == HD_OK) st = place(w, spec->name, err);
-    if (st == HD_OK) st = fill(c, w, spec, err);
     if (st != HD_OK) {
         hd_cpu_weight_free(be, w);
         return st;
     }
     *out = w;
     return HD_OK;
+}
+
+hd_status hd_cpu_weight_fill(hd_backend *be, hd_weight *w, const hd_weight_spec *spec,
+                             int32_t first, int32_t n, hd_err *err)
+{
+    filler f = {.c = hd_cpu_of(be)};
+    hd_status st = HD_OK;
+    HD_ASSERT(first >= 0 && n >= 0 && n <= spec->n_mat - first);
+    HD_TRY(open_filler(&f, spec, err));
+    for (int32_t m = first; st == HD_OK && m < first + n; m++)
+        for (int32_t p = 0; st == HD_OK && p < spec->n_part; p++)
+            st = fill_matrix(&f, &w->part[p], src_at(spec, m, p), m, err);
+    hd_free(f.row);
+    return st;
 }
 
 void hd_cpu_weight_free(hd_backend *be, hd_weight *w)

@@ -182,42 +182,29 @@ static void dry_weight_free(hd_backend *be, hd_weight *w)
     hd_free(w);
 }
 
-// The CPU backend's rules for what a source becomes, as far as sizes go.
-static hd_dtype stored_dtype(const hd_weight_spec *spec, const hd_weight_src *s)
-{
-    if (spec->n_in == 1) return HD_F32;
-    if (spec->want != HD_DTYPE_NONE) return spec->want;
-    if (s->scale || s->scale_rows > 0) return HD_BF16;
-    return hd_dtype_get(s->dtype)->is_weight ? s->dtype : HD_F32;
-}
-
 static hd_status add_part(hd_weight *w, const hd_weight_spec *spec, int32_t p, hd_err *err)
 {
     const hd_weight_src *s = &spec->src[p];
-    for (int32_t m = 0; m < spec->n_mat; m++) {
-        const hd_weight_src *t = &spec->src[(int64_t)m * spec->n_part + p];
-        HD_CHECK(t->n_in == spec->n_in && t->n_out == s->n_out && s->n_out > 0, err, HD_E_INVAL,
-                 "%s: shape [%d, %d], expected [%d, %d]", t->name, (int)t->n_out, (int)t->n_in,
-                 (int)s->n_out, (int)spec->n_in);
-    }
-    hd_dtype to = stored_dtype(spec, s);
-    uint64_t row;
-    HD_CHECK(hd_dtype_bytes(to, (uint64_t)spec->n_in, &row), err, HD_E_UNSUPPORTED,
-             "%s: rows of %d elements do not divide into blocks of %s", s->name, (int)s->n_in,
-             hd_dtype_name(to));
+    hd_dtype to = hd_weight_stored_as(spec, s);
+    for (int32_t m = 0; m < spec->n_mat; m++)
+        HD_TRY(hd_weight_src_check(&spec->src[(int64_t)m * spec->n_part + p], spec, s->n_out, to,
+                                   err));
     if (p == 0) w->dtype = to;
     w->n_out += s->n_out;
-    w->bytes += (double)row * s->n_out * spec->n_mat;
+    w->bytes += (double)hd_row_bytes(to, spec->n_in) * s->n_out * spec->n_mat;
     return HD_OK;
 }
 
-static hd_status dry_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight **out, hd_err *err)
+static hd_status dry_weight_new(hd_backend *be, const hd_weight_spec *spec, hd_weight **out,
+                                hd_err *err)
 {
     hd_status st = HD_OK;
     *out = NULL;
     HD_CHECK(spec->n_mat > 0 && spec->n_part > 0 && spec->n_in > 0, err, HD_E_INVAL,
              "%s: %d matrices of %d parts with rows of %d, expected at least one of each",
              spec->name, (int)spec->n_mat, (int)spec->n_part, (int)spec->n_in);
+    HD_CHECK(spec->want == HD_DTYPE_NONE || (unsigned)spec->want < HD_DTYPE_COUNT, err, HD_E_INVAL,
+             "%s: unknown target type %d", spec->name, (int)spec->want);
     hd_weight *w = hd_calloc(1, sizeof(*w));
     if (w) {
         w->name = hd_strdup(spec->name);
@@ -234,6 +221,13 @@ static hd_status dry_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight 
     w->n_mat = spec->n_mat;
     w->n_in = spec->n_in;
     *out = w;
+    return HD_OK;
+}
+
+static hd_status dry_weight_fill(hd_backend *be, hd_weight *w, const hd_weight_spec *spec,
+                                 int32_t first, int32_t n, hd_err *err)
+{
+    (void)be, (void)w, (void)spec, (void)first, (void)n, (void)err;
     return HD_OK;
 }
 
@@ -343,11 +337,12 @@ static void dry_kv_store(hd_backend *be, const hd_kv_plane *dst, hd_tensor src, 
     d->cost.kv_bytes += (double)b->n_tokens * (double)hd_row_bytes(dst->dtype, dst->width);
 }
 
-static void expect_plane(dry *d, const char *name, const hd_kv_plane *p, int64_t width)
+static void expect_plane(dry *d, const char *op, const char *name, const hd_kv_plane *p,
+                         int64_t width)
 {
-    expect(d, p->width == width, "attn: %s: width %d, expected %lld", name, (int)p->width,
+    expect(d, p->width == width, "%s: %s: width %d, expected %lld", op, name, (int)p->width,
            (long long)width);
-    expect(d, p->page_rows > 0, "attn: %s: pages of %d rows, expected at least 1", name,
+    expect(d, p->page_rows > 0, "%s: %s: pages of %d rows, expected at least 1", op, name,
            (int)p->page_rows);
 }
 
@@ -360,8 +355,8 @@ static void dry_attn(hd_backend *be, hd_tensor out, hd_tensor q, const hd_attn *
            "attn: %d heads over %d KV heads, expected a multiple", (int)a->n_heads, (int)a->n_kv);
     expect_tensor(d, "attn", "q", q, HD_F32, b->n_tokens, (int64_t)a->n_heads * a->d_qk);
     expect_tensor(d, "attn", "out", out, HD_F32, b->n_tokens, (int64_t)a->n_heads * a->d_v);
-    expect_plane(d, "k_plane", a->k_plane, (int64_t)a->n_kv * a->d_qk);
-    if (a->v_plane) expect_plane(d, "v_plane", a->v_plane, (int64_t)a->n_kv * a->d_v);
+    expect_plane(d, "attn", "k_plane", a->k_plane, (int64_t)a->n_kv * a->d_qk);
+    if (a->v_plane) expect_plane(d, "attn", "v_plane", a->v_plane, (int64_t)a->n_kv * a->d_v);
     expect(d, a->v_plane || a->d_v <= a->d_qk, "attn: d_v %d inside keys of %d columns",
            (int)a->d_v, (int)a->d_qk);
     if (a->topk) expect_tensor(d, "attn", "topk", *a->topk, HD_I32, b->n_tokens, a->topk->cols);
@@ -372,6 +367,27 @@ static void dry_attn(hd_backend *be, hd_tensor out, hd_tensor q, const hd_attn *
     size_t row = hd_row_bytes(a->k_plane->dtype, a->k_plane->width);
     if (a->v_plane) row += hd_row_bytes(a->v_plane->dtype, a->v_plane->width);
     d->cost.kv_bytes += per_seq * (double)row;
+}
+
+// Counted as absorbed: what decoding costs. Long prompts take fewer operations expanded.
+static void dry_mla(hd_backend *be, hd_tensor out, hd_tensor q, const hd_mla *a, const hd_batch *b,
+                    hd_tensor work)
+{
+    dry *d = dry_of(be);
+    double per_token, per_seq;
+    const hd_attn keys = {.k_plane = a->plane};
+    expect_tensor(d, "mla", "q", q, HD_F32, b->n_tokens,
+                  (int64_t)a->n_heads * (a->d_nope + a->d_rope));
+    expect_tensor(d, "mla", "out", out, HD_F32, b->n_tokens, (int64_t)a->n_heads * a->d_v);
+    expect_plane(d, "mla", "plane", a->plane, (int64_t)a->d_latent + a->d_rope);
+    expect_weight(d, "mla", "kv_b", a->kv_b, a->n_heads, (int64_t)a->d_nope + a->d_v, a->d_latent);
+    expect_tensor(d, "mla", "work", work, HD_F32, 1, hd_mla_work_floats(a, b));
+    count_keys(&keys, b, &per_token, &per_seq);
+    double absorb = (double)b->n_tokens * a->d_latent * (a->d_nope + a->d_v);
+    count(d, 2.0 * a->n_heads * (absorb + per_token * (2.0 * a->d_latent + a->d_rope)),
+          tensor_bytes(q) + tensor_bytes(out));
+    if (b->n_tokens > 0 && a->kv_b) count_weight(d, a->kv_b, a->kv_b->bytes);
+    d->cost.kv_bytes += per_seq * (double)hd_row_bytes(a->plane->dtype, a->plane->width);
 }
 
 static void dry_moe_route(hd_backend *be, hd_tensor ids, hd_tensor wts, hd_tensor scores,
@@ -389,6 +405,7 @@ static void dry_moe_route(hd_backend *be, hd_tensor ids, hd_tensor wts, hd_tenso
                "moe_route: %d of %d groups over %d experts", (int)g->topk_group, (int)g->n_group,
                (int)g->n_experts);
     count(d, 0, tensor_bytes(scores) + tensor_bytes(ids) + tensor_bytes(wts));
+    if (scores.rows > 0) count_weight(d, g->bias, g->bias ? g->bias->bytes : 0);
 }
 
 static void dry_moe_ffn(hd_backend *be, hd_tensor out, hd_tensor x, hd_tensor ids, hd_tensor wts,
@@ -468,7 +485,8 @@ const hd_backend_ops hd_dry_ops = {
     .upload = dry_copy,
     .download = dry_copy,
     .sync = dry_sync,
-    .pack = dry_pack,
+    .weight_new = dry_weight_new,
+    .weight_fill = dry_weight_fill,
     .weight_free = dry_weight_free,
     .weight_info = dry_weight_info,
     .step_begin = dry_step_begin,
@@ -480,6 +498,7 @@ const hd_backend_ops hd_dry_ops = {
     .rope = dry_rope,
     .kv_store = dry_kv_store,
     .attn = dry_attn,
+    .mla = dry_mla,
     .moe_route = dry_moe_route,
     .moe_ffn = dry_moe_ffn,
     .glu = dry_glu,

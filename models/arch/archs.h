@@ -11,6 +11,9 @@ extern "C" {
 extern const hd_arch hd_arch_llama;
 extern const hd_arch hd_arch_qwen2;
 extern const hd_arch hd_arch_qwen3;
+extern const hd_arch hd_arch_deepseek;
+extern const hd_arch hd_arch_deepseek_v2;
+extern const hd_arch hd_arch_deepseek_v3;
 
 #ifdef __cplusplus
 }

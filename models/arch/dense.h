@@ -1,5 +1,5 @@
-// The dense decoder that llama, qwen2 and qwen3 share: one recipe, a row of differences each.
-// Private to models/arch.
+// Configuration of llama, qwen2 and qwen3, and of deepseek without its experts: one reader, a row
+// of differences each. Private to models/arch.
 #ifndef HADAL_MODELS_ARCH_DENSE_H
 #define HADAL_MODELS_ARCH_DENSE_H
 
@@ -22,16 +22,13 @@ typedef struct hd_dense_family {
     // GGUF
     const char *gguf_name; // prefix of its keys
     hd_rope_pairing gguf_pairing;
+    bool has_experts; // expert keys are for the family's own reader
 } hd_dense_family;
 
 hd_status hd_dense_configure(const hd_dense_family *f, hd_model_cfg *cfg, const hd_json *config,
                              hd_err *err);
 hd_status hd_dense_configure_gguf(const hd_dense_family *f, hd_model_cfg *cfg, const hd_gguf *g,
                                   hd_err *err);
-void hd_dense_kv_spec(const hd_model_cfg *cfg, int layer, hd_kv_spec *out);
-hd_status hd_dense_bind(hd_model *m, hd_binder *b, hd_err *err);
-void hd_dense_forward(hd_model *m, hd_step *s);
-void hd_dense_unbind(hd_model *m);
 
 #ifdef __cplusplus
 }

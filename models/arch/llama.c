@@ -1,5 +1,6 @@
 // Llama: deepseek-llm, -math and -coder, and the Llama distills of R1.
 #include "models/arch/archs.h"
+#include "models/arch/decoder.h"
 #include "models/arch/dense.h"
 
 // The GGUF converter permutes the rows of q and k within each head, so that the two halves of a
@@ -30,8 +31,8 @@ const hd_arch hd_arch_llama = {
     .gguf_name = "llama",
     .configure = configure,
     .configure_gguf = configure_gguf,
-    .kv_spec = hd_dense_kv_spec,
-    .bind = hd_dense_bind,
-    .forward = hd_dense_forward,
-    .unbind = hd_dense_unbind,
+    .kv_spec = hd_decoder_kv_spec,
+    .bind = hd_decoder_bind,
+    .forward = hd_decoder_forward,
+    .unbind = hd_decoder_unbind,
 };

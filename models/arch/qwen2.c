@@ -1,5 +1,6 @@
 // Qwen2: the Qwen distills of R1 but the last. Query, key and value always have biases.
 #include "models/arch/archs.h"
+#include "models/arch/decoder.h"
 #include "models/arch/dense.h"
 
 static const hd_dense_family family = {
@@ -29,8 +30,8 @@ const hd_arch hd_arch_qwen2 = {
     .gguf_name = "qwen2",
     .configure = configure,
     .configure_gguf = configure_gguf,
-    .kv_spec = hd_dense_kv_spec,
-    .bind = hd_dense_bind,
-    .forward = hd_dense_forward,
-    .unbind = hd_dense_unbind,
+    .kv_spec = hd_decoder_kv_spec,
+    .bind = hd_decoder_bind,
+    .forward = hd_decoder_forward,
+    .unbind = hd_decoder_unbind,
 };

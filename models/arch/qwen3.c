@@ -1,5 +1,6 @@
 // Qwen3: the distill R1-0528-Qwen3-8B. Heads of q and k are normalised before they are rotated.
 #include "models/arch/archs.h"
+#include "models/arch/decoder.h"
 #include "models/arch/dense.h"
 
 static const hd_dense_family family = {
@@ -31,8 +32,8 @@ const hd_arch hd_arch_qwen3 = {
     .gguf_name = "qwen3",
     .configure = configure,
     .configure_gguf = configure_gguf,
-    .kv_spec = hd_dense_kv_spec,
-    .bind = hd_dense_bind,
-    .forward = hd_dense_forward,
-    .unbind = hd_dense_unbind,
+    .kv_spec = hd_decoder_kv_spec,
+    .bind = hd_decoder_bind,
+    .forward = hd_decoder_forward,
+    .unbind = hd_decoder_unbind,
 };

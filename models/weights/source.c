@@ -192,19 +192,40 @@ const char *hd_source_file_name(const hd_source *s, int32_t file)
     return hd_path_base(s->file[file].name);
 }
 
-static size_t offset_of(const hd_weight_file *f, const hd_source_tensor *t)
+// Where bytes [offset, offset + bytes) of t lie in its file; NULL when it is not mapped. A range
+// past the tensor's end is cut there.
+static const hd_filemap *range_of(const hd_source *s, const hd_source_tensor *t, uint64_t offset,
+                                  uint64_t *bytes, size_t *at)
 {
-    return (size_t)((const uint8_t *)t->data - f->p);
+    const hd_weight_file *f = &s->file[t->file];
+    if (!f->map.data || offset >= t->bytes) return NULL;
+    if (*bytes > t->bytes - offset) *bytes = t->bytes - offset;
+    *at = (size_t)((const uint8_t *)t->data - f->p) + (size_t)offset;
+    return &f->map;
+}
+
+void hd_source_want_range(const hd_source *s, const hd_source_tensor *t, uint64_t offset,
+                          uint64_t bytes)
+{
+    size_t at;
+    const hd_filemap *m = range_of(s, t, offset, &bytes, &at);
+    if (m) hd_filemap_want(m, at, (size_t)bytes);
+}
+
+void hd_source_drop_range(const hd_source *s, const hd_source_tensor *t, uint64_t offset,
+                          uint64_t bytes)
+{
+    size_t at;
+    const hd_filemap *m = range_of(s, t, offset, &bytes, &at);
+    if (m) hd_filemap_drop(m, at, (size_t)bytes);
 }
 
 void hd_source_want(const hd_source *s, const hd_source_tensor *t)
 {
-    const hd_weight_file *f = &s->file[t->file];
-    if (f->map.data) hd_filemap_want(&f->map, offset_of(f, t), (size_t)t->bytes);
+    hd_source_want_range(s, t, 0, t->bytes);
 }
 
 void hd_source_drop(const hd_source *s, const hd_source_tensor *t)
 {
-    const hd_weight_file *f = &s->file[t->file];
-    if (f->map.data) hd_filemap_drop(&f->map, offset_of(f, t), (size_t)t->bytes);
+    hd_source_drop_range(s, t, 0, t->bytes);
 }

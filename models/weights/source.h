@@ -51,6 +51,11 @@ const char *hd_source_file_name(const hd_source *s, int32_t file);
 // Page-cache hints for one tensor: will be read soon; has been consumed.
 void hd_source_want(const hd_source *s, const hd_source_tensor *t);
 void hd_source_drop(const hd_source *s, const hd_source_tensor *t);
+// The same for bytes [offset, offset + bytes) of it.
+void hd_source_want_range(const hd_source *s, const hd_source_tensor *t, uint64_t offset,
+                          uint64_t bytes);
+void hd_source_drop_range(const hd_source *s, const hd_source_tensor *t, uint64_t offset,
+                          uint64_t bytes);
 
 #ifdef __cplusplus
 }

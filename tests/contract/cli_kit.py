@@ -103,8 +103,10 @@ def decode(model, *lists):
 
 def golden_models():
     for d in sorted(p for p in GOLDEN.iterdir() if p.is_dir() and p.name != "tokenizers"):
-        same_weights = GOLDEN / "llama3" if d.name == "llama3_gguf" else d
-        yield (d / "model.gguf" if d.name.endswith("_gguf") else d), read_golden(same_weights / "golden.bin")
+        family, is_gguf, _ = d.name.partition("_gguf")
+        golden = d / "golden.bin"  # without one: that of the safetensors case with the same weights
+        yield ((d / "model.gguf" if is_gguf else d),
+               read_golden(golden if golden.exists() else GOLDEN / family / "golden.bin"))
 
 
 def read_golden(path):

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_accepted(const hd_model_cfg *c)
 {
-    const hd_plan_caps caps = {8, 3, 5, 96, HD_BF16};
+    const hd_plan_caps caps = {8, 3, 5, 96, HD_BF16, {HD_DTYPE_NONE, HD_DTYPE_NONE, HD_DTYPE_NONE}};
     hd_plan_cost cost;
     hd_err err = {0};
     float f[4], m;

@@ -64,7 +64,11 @@ static void deal_pages(stepper *s)
 void stepper_open(stepper *s, hd_model *m, hd_dtype kv_dtype, int32_t page_tokens,
                   int32_t max_tokens, int32_t max_context)
 {
-    const hd_plan_caps caps = {max_tokens, STEPPER_MAX_SEQS, max_tokens, max_context, kv_dtype};
+    const hd_plan_caps caps = {.max_tokens = max_tokens,
+                               .max_seqs = STEPPER_MAX_SEQS,
+                               .max_out = max_tokens,
+                               .max_context = max_context,
+                               .kv_dtype = kv_dtype};
     hd_plan_cost cost;
     hd_err err = {0};
     *s = (stepper){.m = m, .be = m->be};

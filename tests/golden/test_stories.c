@@ -125,7 +125,7 @@ static int32_t best(const float *logits, int32_t n)
 static void tell(const char *model, uint32_t features, hd_slice tok, size_t want, hd_buf *story)
 {
     const hd_device_cfg device = {"cpu", NULL, features, true, NULL};
-    const hd_model_opts opts = {.weights = HD_F32};
+    const hd_model_opts opts = {.weights = HD_WEIGHTS_ALL(HD_F32)};
     hd_backend *be;
     hd_model_src *src;
     hd_model *m;

@@ -1,5 +1,5 @@
 # hadal_golden(name MORE_SOURCES...): tests/golden/test_<name>.c, run in the root.
-add_library(hadal_stepper STATIC golden/stepper.c)
+add_library(hadal_stepper STATIC golden/stepper.c golden/golden_kit.c)
 target_link_libraries(hadal_stepper PUBLIC hadal_models hadal_test)
 
 function(hadal_golden name)
@@ -10,6 +10,8 @@ function(hadal_golden name)
 endfunction()
 
 hadal_golden(golden_dense)
+hadal_golden(golden_sparse)
+hadal_golden(router_golden)
 hadal_golden(stories unit/write_files.c)
 hadal_golden(chat_golden harness/tiny_tokenizer.c)
 hadal_golden(tokenizer_golden)

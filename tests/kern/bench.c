@@ -1,5 +1,6 @@
 // --bench: gigabytes of weights per second for one token and operations per second for several, one
-// thread, per type and level, next to what the machine can do.
+// thread, per type and level, next to what the machine can do. Behind them millions of elements
+// per second of the conversions that loading makes.
 #include "kernels/base/clock.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/mem.h"
@@ -60,6 +61,7 @@ static void prepare(bench *b, const hd_cpu_fns *f, hd_dtype t, int rows)
     size_t row = hd_row_bytes(t, N_IN), act = hd_act_row_bytes(f->act_fmt[t], N_IN);
     float x[N_IN];
     fill_weights(&b->k, t, b->w, (int64_t)N_IN * TILE, B_RANDOM);
+    if (t == HD_F8_B128) fill_f8_normal(&b->k, b->w, (int64_t)N_IN * TILE);
     for (int r = TILE; r < rows; r++) // values do not matter to time
         memcpy(b->w + (size_t)r * row, b->w + (size_t)(r % TILE) * row, row);
     for (int i = 0; i < MAX_TOKENS; i++) {
@@ -88,6 +90,46 @@ static void bench_type(bench *b, const hd_cpu_fns *f, hd_dtype t)
     fflush(stdout);
 }
 
+typedef struct conversion {
+    const hd_cpu_fns *f;
+    hd_dtype t;
+    bool encode;
+} conversion;
+
+// Millions of elements per second, in pieces of a row that stay in the cache.
+static double time_conversion(const bench *b, const conversion *c)
+{
+    static float x[N_IN];
+    double best = 1e9;
+    memset(x, 0, sizeof(x));
+    if (c->encode) memcpy(x, b->act, sizeof(x));
+    for (int i = 0; i < 20; i++) {
+        double start = kern_now();
+        for (int r = 0; r < TILE; r++) {
+            if (c->encode)
+                c->f->encode[c->t](x, b->w, N_IN);
+            else
+                c->f->decode[c->t](b->w, x, N_IN);
+        }
+        double s = kern_now() - start;
+        if (s < best) best = s;
+    }
+    return TILE * N_IN / best * 1e-6;
+}
+
+static void bench_conversions(bench *b, const hd_cpu_fns *f, hd_dtype t)
+{
+    const conversion decode = {f, t, false}, encode = {f, t, true};
+    if (f->decode[t]) {
+        fill_weights(&b->k, t, b->w, N_IN, B_RANDOM);
+        printf("%-8s %-24s decode %7.0f M/s", hd_dtype_name(t), f->level,
+               time_conversion(b, &decode));
+    }
+    fill_floats(&b->k, (float *)(void *)b->act, N_IN, P_OUTLIERS);
+    if (f->encode[t]) printf(", encode %7.0f M/s", time_conversion(b, &encode));
+    if (f->decode[t]) putchar('\n');
+}
+
 int kern_bench(const char *only, uint64_t seed)
 {
     static const uint32_t levels[] = {HD_CPU_AVX2, HD_CPU_AVX2 | HD_CPU_AVX512,
@@ -109,6 +151,12 @@ int kern_bench(const char *only, uint64_t seed)
             if (!f.mm[t] || (only && !strstr(hd_dtype_name((hd_dtype)t), only))) continue;
             bench_type(&b, &f, (hd_dtype)t);
         }
+        for (int t = 0; t < HD_DTYPE_COUNT; t++)
+            if (!only || strstr(hd_dtype_name((hd_dtype)t), only))
+                bench_conversions(&b, &f, (hd_dtype)t);
+        for (int t = 0; t < HD_DTYPE_COUNT; t++)
+            if (f.qk[t] && (!only || strstr(hd_dtype_name((hd_dtype)t), only)))
+                kern_bench_attn(&b.k, &f, (hd_dtype)t);
     }
     hd_free_big(b.w, WEIGHT_BYTES);
     hd_free_big(b.act, MAX_TOKENS * N_IN * sizeof(float));

@@ -95,10 +95,17 @@ typedef enum block_pattern {
 
 // n elements of any weight type.
 void fill_weights(kern *k, hd_dtype type, uint8_t *w, int64_t n, block_pattern p);
+// Makes blocks of HD_F8_B128 what mm may expect: see hd_block_f8_b128.
+void keep_f8_promises(uint8_t *w, int64_t n);
+// Normally distributed weights in HD_F8_B128: subnormal codes, slower on some processors, are as
+// rare as they are in models.
+void fill_f8_normal(kern *k, uint8_t *w, int64_t n);
 
 // ---- bench ---------------------------------------------------------------------------------
 
 int kern_bench(const char *only, uint64_t seed);
+int kern_bench_moe(uint64_t seed);
+void kern_bench_attn(kern *k, const hd_cpu_fns *f, hd_dtype t); // bench_attn.c
 
 typedef struct roof {
     double read_gbs; // sequential read of memory, one thread

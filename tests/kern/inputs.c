@@ -76,6 +76,7 @@ static void scale_bytes(hd_dtype type, int at[2])
         at[0] = offsetof(hd_block_q6_k, d);
         break;
     case HD_MXFP4:
+    case HD_F8_B128: // a float
         at[0] = -1;
         break;
     default:
@@ -88,6 +89,12 @@ static void set_scale(kern *k, hd_dtype type, uint8_t *block, block_pattern p)
     int at[2];
     float sign = p == B_NEGATIVE ? -1.0f : 1.0f;
     scale_bytes(type, at);
+    if (type == HD_F8_B128) {
+        float d = p == B_ZERO_SCALE ? 0.0f : sign * (float)(0.001 + 0.01 * hd_rng_unit(&k->rng));
+        memcpy(block, &d, sizeof(d));
+        for (int i = 4; i < 132; i++) // no NaN
+            if ((block[i] & 0x7f) == 0x7f) block[i] ^= 1;
+    }
     if (type == HD_MXFP4) block[0] = p == B_ZERO_SCALE ? 0 : (uint8_t)(110 + block[0] % 20);
     for (int i = 0; i < 2; i++) {
         if (at[i] < 0) continue;
@@ -131,5 +138,27 @@ void fill_weights(kern *k, hd_dtype type, uint8_t *w, int64_t n, block_pattern p
         for (size_t i = 0; i < bytes; i++)
             block[i] = p == B_MAX_CODE ? 0xff : p == B_MIN_CODE ? 0 : (uint8_t)hd_rng_u64(&k->rng);
         if (p != B_RAW) set_scale(k, type, block, p);
+    }
+}
+
+void keep_f8_promises(uint8_t *w, int64_t n)
+{
+    for (; n > 0; n -= 128, w += sizeof(hd_block_f8_b128)) {
+        hd_block_f8_b128 b;
+        memcpy(&b, w, sizeof(b));
+        if (isfinite(b.d) && fabsf(b.d) >= HD_F8_B128_MAX_D) b.d *= 0x1p-8f;
+        for (int i = 0; i < 128; i++)
+            if ((b.q[i] & 0x7f) == 0x7f) b.d = NAN;
+        memcpy(w, &b, sizeof(b));
+    }
+}
+
+void fill_f8_normal(kern *k, uint8_t *w, int64_t n)
+{
+    for (; n > 0; n -= 128, w += sizeof(hd_block_f8_b128)) {
+        float x[128];
+        for (int i = 0; i < 128; i++)
+            x[i] = hd_rng_normal(&k->rng);
+        hd_dtype_get(HD_F8_B128)->from_f32(x, w, 128);
     }
 }

@@ -5,7 +5,9 @@
 //     lane (8 lanes or more), 8 to add lanes, one in the reference.
 // pv: |got - want| <= (3 n_keys + 3) * UNIT * (|acc| + sum |p v|): the reference rounds product and
 //     sum, kernels round once per key.
-// Both: an output alone has the same bits as in a tile; for pv also when keys come in two calls.
+// Both hold for the values that rows decode to, also of block types: decoding is exact or, for FP8
+// blocks, rounds on every level alike. Both: an output alone has the same bits as in a tile; for pv
+// also when keys come in two calls.
 #include "tests/kern/checkkern.h"
 
 #include <math.h>
@@ -20,23 +22,27 @@ typedef struct attn_case {
     guarded q, kv, score, want; // q and score, or acc and p
 } attn_case;
 
-static float element(hd_dtype type, const uint8_t *row, int i)
+enum { MOST_KEYS = 130, WIDEST = 640 };
+
+// The rows as floats, WIDEST apart.
+static const float *decoded(const attn_case *c)
 {
-    float f;
-    const hd_dtype_traits *tr = hd_dtype_get(type);
-    tr->to_f32(row + (size_t)i * (size_t)tr->block_bytes, &f, 1);
-    return f;
+    static float rows[MOST_KEYS * WIDEST];
+    for (int j = 0; j < c->n_keys; j++)
+        hd_dtype_get(c->type)->to_f32(c->kv.p + (size_t)j * c->kv_stride, rows + j * WIDEST, c->d);
+    return rows;
 }
 
 static attn_case shape(hd_dtype type, int turn)
 {
-    static const int qs[] = {1, 2, 3, 4, 5, 6, 8, 16}, keys[] = {1, 2, 3, 4, 5, 7, 8, 9, 64};
+    static const int qs[] = {1, 2, 3, 4, 5, 6, 8, 16}, keys[] = {1, 2, 3, 4, 5, 7, 8, 9, 64, 130};
     static const int ds[] = {1, 7, 8, 9, 16, 17, 31, 64, 65, 96, 128, 192, 256, 512, 576};
     attn_case c = {
-        .type = type, .n_q = qs[turn % 8], .n_keys = keys[turn / 2 % 9], .d = ds[turn / 3 % 15]};
-    int gap = turn % 3;
+        .type = type, .n_q = qs[turn % 8], .n_keys = keys[turn / 2 % 10], .d = ds[turn / 3 % 15]};
+    int gap = turn % 3, block = hd_dtype_get(type)->block;
+    c.d = (c.d + block - 1) / block * block;
     c.q_stride = (size_t)(c.d + gap) * sizeof(float);
-    c.kv_stride = (size_t)(c.d + gap) * (size_t)hd_dtype_get(type)->block_bytes;
+    c.kv_stride = hd_row_bytes(type, block > 1 ? c.d : c.d + gap) + (block > 1 ? (size_t)gap : 0);
     c.s_stride = c.n_keys + gap;
     c.a_stride = c.d + gap;
     return c;
@@ -49,7 +55,7 @@ static size_t span(int rows, size_t stride, size_t row)
 
 static void fill_kv(kern *k, const attn_case *c)
 {
-    float x[576];
+    float x[WIDEST];
     for (int j = 0; j < c->n_keys; j++) {
         fill_floats(k, x, c->d, P_OUTLIERS);
         hd_dtype_get(c->type)->from_f32(x, c->kv.p + (size_t)j * c->kv_stride, c->d);
@@ -65,14 +71,14 @@ static const float *row_of(const guarded *g, int i, size_t stride)
 
 static void check_scores(kern *k, const attn_case *c)
 {
-    const float *got = row_of(&c->score, 0, 0), *want = row_of(&c->want, 0, 0);
+    const float *got = row_of(&c->score, 0, 0), *want = row_of(&c->want, 0, 0), *rows = decoded(c);
     for (int i = 0; i < c->n_q; i++)
         for (int j = 0; j < c->n_keys; j++) {
             const float *q = row_of(&c->q, i, c->q_stride);
             const uint8_t *key = c->kv.p + (size_t)j * c->kv_stride;
             double a = 0;
             for (int e = 0; e < c->d; e++)
-                a += fabs((double)q[e] * (double)element(c->type, key, e));
+                a += fabs((double)q[e] * (double)rows[j * WIDEST + e]);
             float g = got[i * c->s_stride + j], w = want[i * c->s_stride + j], alone;
             double limit = ((c->d + 7) / 8 + 10) * UNIT * a + (c->d + 16) * 0x1p-149;
             if (!(fabs((double)g - (double)w) <= limit))
@@ -88,10 +94,9 @@ static void test_qk(kern *k, hd_dtype type)
     for (int turn = 0; turn < 180; turn++) {
         attn_case c = shape(type, turn);
         int place = turn % PLACES;
-        size_t width = (size_t)hd_dtype_get(type)->block_bytes;
         kern_case(k, "q %d keys %d d %d place %d", c.n_q, c.n_keys, c.d, place);
         guard_open(&c.q, span(c.n_q, c.q_stride, (size_t)c.d * 4), place);
-        guard_open(&c.kv, span(c.n_keys, c.kv_stride, (size_t)c.d * width), place);
+        guard_open(&c.kv, span(c.n_keys, c.kv_stride, hd_row_bytes(type, c.d)), place);
         size_t out = span(c.n_q, (size_t)c.s_stride * 4, (size_t)c.n_keys * 4);
         guard_open(&c.score, out, place);
         guard_open(&c.want, out, place);
@@ -120,12 +125,13 @@ static void test_qk(kern *k, hd_dtype type)
 
 static void check_sums(kern *k, const attn_case *c, const float *start, const guarded *p)
 {
+    const float *rows = decoded(c);
     for (int i = 0; i < c->n_q; i++)
         for (int e = 0; e < c->d; e++) {
             double a = fabs((double)start[i * c->a_stride + e]);
             for (int j = 0; j < c->n_keys; j++)
                 a += fabs((double)row_of(p, 0, 0)[i * c->s_stride + j] *
-                          (double)element(c->type, c->kv.p + (size_t)j * c->kv_stride, e));
+                          (double)rows[j * WIDEST + e]);
             float g = row_of(&c->score, 0, 0)[i * c->a_stride + e];
             float w = row_of(&c->want, 0, 0)[i * c->a_stride + e];
             double limit = (3 * c->n_keys + 3) * UNIT * a + c->n_keys * 0x1p-148;
@@ -138,7 +144,7 @@ static void check_sums(kern *k, const attn_case *c, const float *start, const gu
 // One query at a time and the keys cut in two.
 static void check_pv_alone(kern *k, const attn_case *c, const float *start, const guarded *p)
 {
-    float acc[576];
+    float acc[WIDEST];
     int first = c->n_keys / 2;
     for (int i = 0; i < c->n_q; i++) {
         const float *pi = row_of(p, 0, 0) + i * c->s_stride;
@@ -157,12 +163,11 @@ static void test_pv(kern *k, hd_dtype type)
     for (int turn = 0; turn < 180; turn++) {
         attn_case c = shape(type, turn);
         int place = turn % PLACES;
-        size_t width = (size_t)hd_dtype_get(type)->block_bytes;
         guarded p, start;
         kern_case(k, "q %d keys %d d %d place %d", c.n_q, c.n_keys, c.d, place);
         size_t bytes = span(c.n_q, (size_t)c.a_stride * 4, (size_t)c.d * 4);
         guard_open(&p, span(c.n_q, (size_t)c.s_stride * 4, (size_t)c.n_keys * 4), place);
-        guard_open(&c.kv, span(c.n_keys, c.kv_stride, (size_t)c.d * width), place);
+        guard_open(&c.kv, span(c.n_keys, c.kv_stride, hd_row_bytes(type, c.d)), place);
         guard_open(&start, bytes, place);
         guard_open(&c.score, bytes, place);
         guard_open(&c.want, bytes, place);
@@ -192,13 +197,14 @@ static void test_pv(kern *k, hd_dtype type)
 
 int kern_attn_tests(kern_test *t)
 {
-    static const hd_dtype kv[] = {HD_F32, HD_F16, HD_BF16};
+    static const hd_dtype types[] = {HD_F32, HD_F16, HD_BF16, HD_Q8_0, HD_F8_B128};
     int n = 0;
-    for (int i = 0; i < 3; i++) {
-        kern_add(&t[n++], "qk", kv[i], test_qk,
-                 offsetof(hd_cpu_fns, qk) + kv[i] * sizeof(hd_qk_fn *));
-        kern_add(&t[n++], "pv", kv[i], test_pv,
-                 offsetof(hd_cpu_fns, pv) + kv[i] * sizeof(hd_pv_fn *));
+    for (int i = 0; i < 5; i++) {
+        if (types[i] != HD_F8_B128)
+            kern_add(&t[n++], "qk", types[i], test_qk,
+                     offsetof(hd_cpu_fns, qk) + types[i] * sizeof(hd_qk_fn *));
+        kern_add(&t[n++], "pv", types[i], test_pv,
+                 offsetof(hd_cpu_fns, pv) + types[i] * sizeof(hd_pv_fn *));
     }
     return n;
 }

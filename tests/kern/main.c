@@ -124,7 +124,7 @@ static int list_tests(kern_test *t)
 typedef struct options {
     uint64_t seed;
     const char *only; // part of a test's name, or NULL
-    bool bench;
+    bool bench, bench_moe;
 } options;
 
 static int passed, failed, shared;
@@ -174,6 +174,8 @@ static bool parse(int argc, char **argv, options *o)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
             o->bench = true;
+        else if (strcmp(argv[i], "--bench-moe") == 0)
+            o->bench_moe = true;
         else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
             o->seed = strtoull(argv[++i], NULL, 0);
         else if (argv[i][0] != '-')
@@ -191,10 +193,11 @@ int main(int argc, char **argv)
     static hd_cpu_fns table[4];
     options o = {.seed = hd_rng_entropy()};
     if (!parse(argc, argv, &o)) {
-        fprintf(stderr, "usage: checkkern [--seed N] [--bench] [part of a name]\n");
+        fprintf(stderr, "usage: checkkern [--seed N] [--bench] [--bench-moe] [part of a name]\n");
         return 2;
     }
     if (o.bench) return kern_bench(o.only, o.seed);
+    if (o.bench_moe) return kern_bench_moe(o.seed);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("seed 0x%llx\n", (unsigned long long)o.seed);
     struct sigaction sa = {.sa_handler = on_fault};

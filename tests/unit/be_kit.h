@@ -134,7 +134,7 @@ static inline hd_weight *kit_pack(kit *k, const hd_weight_spec *spec)
 {
     hd_err err = {HD_OK, ""};
     EXPECT(k->n_weight < 64);
-    hd_status st = k->ops->pack(k->be, spec, &k->weight[k->n_weight], &err);
+    hd_status st = hd_backend_pack(k->be, spec, &k->weight[k->n_weight], &err);
     if (st != HD_OK) EXPECT_STR(err.msg, "packed");
     return k->weight[k->n_weight++];
 }
@@ -188,6 +188,20 @@ static inline hd_weight *kit_matrix(kit *k, const void *data, hd_dtype t, int n_
 static inline hd_weight *kit_vector(kit *k, const float *v, int n)
 {
     return kit_matrix(k, v, HD_F32, 1, n, 1, HD_DTYPE_NONE);
+}
+
+// Rows of w as embed gives them.
+static inline hd_tensor kit_rows_of(kit *k, const hd_weight *w)
+{
+    hd_weight_info info;
+    k->ops->weight_info(k->be, w, &info);
+    hd_tensor t = kit_tensor(k, info.n_out, info.n_in);
+    int32_t *ids = kit_alloc(k, (size_t)info.n_out * sizeof(*ids));
+    for (int i = 0; i < info.n_out; i++)
+        ids[i] = i;
+    k->ops->embed(k->be, t, w, ids);
+    kit_expect_padding(t);
+    return t;
 }
 
 static inline double kit_dot(const float *a, const float *b, int n)

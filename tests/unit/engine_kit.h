@@ -9,18 +9,23 @@
 
 enum { KIT_PATIENCE_MS = 60000, KIT_MAX_TOKENS = TINY_CONTEXT };
 
-static inline hd_engine_cfg kit_cfg(void)
+static inline hd_engine_cfg kit_cfg_for(const char *model)
 {
     hd_engine_cfg c;
     hd_log_set_level(HD_LOG_OFF);
     hd_engine_cfg_init(&c);
-    c.model = tiny_model_write("tiny", (tiny_model){.nan_id = -1});
+    c.model = model;
     c.device = "cpu";
     c.threads = 1;
     c.bind = HD_BIND_OFF;
     c.deterministic = true;
     c.kv = HD_F32;
     return c;
+}
+
+static inline hd_engine_cfg kit_cfg(void)
+{
+    return kit_cfg_for(tiny_model_write("tiny", (tiny_model){.nan_id = -1}));
 }
 
 static inline hd_engine *kit_open(const hd_engine_cfg *c)

@@ -40,12 +40,11 @@ static hd_kv_plane make_plane(world *w, int width, int n_pages)
 }
 
 // Rounds what the cache will round, so that the plain softmax sees the same numbers.
-static void round_to(hd_dtype t, float *x, int n)
+static void round_to(kit *k, hd_dtype t, float *x, int n)
 {
-    for (int i = 0; i < n; i++) {
-        if (t == HD_F16) x[i] = hd_f16_f32(hd_f32_f16(x[i]));
-        if (t == HD_BF16) x[i] = hd_bf16_f32(hd_f32_bf16(x[i]));
-    }
+    void *stored = kit_alloc(k, hd_row_bytes(t, n));
+    hd_dtype_get(t)->from_f32(x, stored, n);
+    hd_dtype_get(t)->to_f32(stored, x, n);
 }
 
 static void world_open(world *w, kit_cfg cfg, shape s, int n_seqs, const int *len)
@@ -61,8 +60,8 @@ static void world_open(world *w, kit_cfg cfg, shape s, int n_seqs, const int *le
         w->key[i] = kit_floats(&w->k, (int64_t)len[i] * k_width(&s));
         w->value[i] = kit_floats(&w->k, (int64_t)len[i] * v_width(&s));
         w->query[i] = kit_floats(&w->k, (int64_t)len[i] * s.n_heads * s.d_qk);
-        round_to(s.type, w->key[i], len[i] * k_width(&s));
-        round_to(s.type, w->value[i], len[i] * v_width(&s));
+        round_to(&w->k, s.type, w->key[i], len[i] * k_width(&s));
+        round_to(&w->k, s.type, w->value[i], len[i] * v_width(&s));
     }
     w->sink = kit_floats(&w->k, s.n_heads);
     EXPECT(n_seqs * w->max_pages <= MAX_SEQ * 64);
@@ -194,6 +193,7 @@ static const shape gqa = {4, 2, 16, 12, 0, 64, false, false, HD_F32};
 static const shape mha = {2, 2, 20, 12, 0, 16, false, false, HD_BF16};
 static const shape mqa = {40, 1, 16, 16, 0, 48, false, false, HD_F16};
 static const shape mla = {6, 1, 24, 16, 0, 64, true, false, HD_BF16};
+static const shape bytes = {4, 2, 64, 32, 0, 16, false, false, HD_Q8_0};
 static const shape sliding = {4, 2, 16, 16, 70, 64, false, false, HD_F32};
 static const shape sinks = {4, 2, 16, 16, 33, 32, false, true, HD_BF16};
 
@@ -204,6 +204,7 @@ static void softmax_best(void)
     prefill_case(best, gqa, 1, long_len);
     prefill_case(best, mha, 3, len);
     prefill_case(best, mqa, 3, len);
+    prefill_case(best, bytes, 3, len);
     prefill_case(best, mla, 3, len);
     prefill_case(best, sliding, 3, len);
     prefill_case(best, sinks, 3, len);
@@ -215,6 +216,7 @@ static void softmax_ref(void)
     prefill_case(ref, gqa, 2, len);
     prefill_case(ref, mha, 2, len);
     prefill_case(ref, mla, 2, len);
+    prefill_case(ref, bytes, 2, len);
     prefill_case(ref, sliding, 2, len);
     prefill_case(ref, sinks, 2, len);
 }
@@ -251,8 +253,8 @@ static void pieces_case(uint32_t features, shape s, const int *len, const int *c
 static void prefill_in_pieces(void)
 {
     static const int len[3] = {600, 5, 90}, cut[] = {1, 64, 127, 400, 401, 599, 600};
-    const shape shapes[] = {gqa, mha, mla, sliding, sinks};
-    for (int i = 0; i < 5; i++) {
+    const shape shapes[] = {gqa, mha, mla, sliding, sinks, bytes};
+    for (int i = 0; i < 6; i++) {
         pieces_case(KIT_ALL_LEVELS, shapes[i], len, cut, 7);
         if (i < 2) pieces_case(0, shapes[i], len, cut, 7);
     }
@@ -374,6 +376,7 @@ static void chosen_positions(void)
 {
     topk_case(gqa);
     topk_case(mla);
+    topk_case(bytes);
 }
 
 HD_TEST_MAIN("attn", {"softmax_best", softmax_best}, {"softmax_ref", softmax_ref},

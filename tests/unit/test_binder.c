@@ -3,110 +3,11 @@
 #include "kernels/base/file.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "models/weights/binder.h"
 #include "models/weights/policy.h"
-#include "tests/harness/test.h"
-#include "tests/unit/write_files.h"
+#include "tests/unit/bind_kit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-// ---- a backend that only counts weights ----------------------------------------------------
-
-typedef struct counting {
-    hd_backend base;
-    hd_backend_ops ops;
-    hd_backend *cpu;
-    int live, packed;
-    int fail_at; // the so-manieth pack fails; 0: none
-} counting;
-
-static counting *counting_of(hd_backend *be)
-{
-    return (counting *)be;
-}
-
-static hd_status counting_pack(hd_backend *be, const hd_weight_spec *spec, hd_weight **out,
-                               hd_err *err)
-{
-    counting *c = counting_of(be);
-    *out = NULL;
-    if (++c->packed == c->fail_at) return hd_fail(err, HD_E_DEVICE, "%s: out of luck", spec->name);
-    hd_status st = c->cpu->ops->pack(c->cpu, spec, out, err);
-    c->live += st == HD_OK;
-    return st;
-}
-
-static void counting_free(hd_backend *be, hd_weight *w)
-{
-    counting *c = counting_of(be);
-    c->live -= w != NULL;
-    c->cpu->ops->weight_free(c->cpu, w);
-}
-
-static void counting_info(const hd_backend *be, const hd_weight *w, hd_weight_info *out)
-{
-    const counting *c = (const counting *)be;
-    c->cpu->ops->weight_info(c->cpu, w, out);
-}
-
-// One thread; for tests with a pool the CPU backend is used as it is.
-static void counting_open(counting *c)
-{
-    const hd_device_cfg cfg = {.device = "cpu"};
-    hd_err err = {0};
-    *c = (counting){0};
-    EXPECT_INT(hd_backend_open(&cfg, &c->cpu, &err), HD_OK);
-    c->ops = *c->cpu->ops;
-    c->ops.pack = counting_pack;
-    c->ops.weight_free = counting_free;
-    c->ops.weight_info = counting_info;
-    c->base.ops = &c->ops;
-}
-
-static void counting_close(counting *c)
-{
-    EXPECT_INT(c->live, 0);
-    hd_backend_close(c->cpu);
-}
-
-// ---- a source ------------------------------------------------------------------------------
-
-typedef struct files {
-    hd_st_writer w;
-    hd_source *src;
-} files;
-
-static void add(files *f, const char *name, hd_dtype t, int rank, uint64_t a, uint64_t b,
-                uint64_t c)
-{
-    const uint64_t shape[] = {a, b, c};
-    hd_sw_tensor(&f->w, name, t, rank, shape, NULL);
-}
-
-static void files_open(files *f)
-{
-    hd_err err = {0};
-    if (hd_source_open_safetensors_mem(hd_sw_finish(&f->w), &f->src, &err) != HD_OK)
-        hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
-}
-
-static void files_close(files *f)
-{
-    hd_source_close(f->src);
-    hd_st_writer_fini(&f->w);
-}
-
-static hd_binder *binder(const hd_source *src, hd_backend *be, const hd_model_opts *opts)
-{
-    hd_binder *b;
-    hd_err err = {0};
-    if (hd_binder_open(src, be, opts, &b, &err) != HD_OK)
-        hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
-    return b;
-}
-
-static const hd_model_opts keep = {.weights = HD_DTYPE_NONE};
 
 // ---- refusals ------------------------------------------------------------------------------
 
@@ -164,16 +65,20 @@ static void refuses_targets(void)
     counting c;
     hd_binder *b;
     hd_err err = {0};
-    const hd_model_opts q2 = {.weights = HD_Q2_K}, i8 = {.weights = HD_I8};
-    const hd_model_opts odd = {.weights = HD_DTYPE_COUNT};
+    const hd_model_opts q2 = {.weights = HD_WEIGHTS_ALL(HD_Q2_K)};
+    const hd_model_opts i8 = {.weights = {HD_DTYPE_NONE, HD_I8, HD_F32}};
+    const hd_model_opts odd = {.weights = {HD_DTYPE_NONE, HD_F32, HD_DTYPE_COUNT}};
     counting_open(&c);
     EXPECT_INT(hd_binder_open(NULL, &c.base, &i8, &b, &err), HD_E_UNSUPPORTED);
-    EXPECT_CONTAINS(err.msg, "weights as i8");
+    EXPECT_CONTAINS(err.msg, "experts as i8");
     EXPECT(b == NULL);
     EXPECT_INT(hd_binder_open(NULL, &c.base, &odd, &b, &err), HD_E_INVAL);
+    EXPECT_CONTAINS(err.msg, "attention as type number");
     if (!hd_dtype_get(HD_Q2_K)->from_f32) {
         EXPECT_INT(hd_binder_open(NULL, &c.base, &q2, &b, &err), HD_E_UNSUPPORTED);
-        EXPECT_CONTAINS(err.msg, "use f32, f16, bf16 or q8_0");
+        EXPECT_CONTAINS(err.msg,
+                        "weights as q2_k: this type can not be written; use f32, f16, bf16, q8_0 "
+                        "or q4_k");
     }
     counting_close(&c);
 }
@@ -203,12 +108,52 @@ static void policy_rows(void)
         {HD_Q4_0, HD_USE_MATRIX, HD_F16, 64, HD_Q4_0},
         {HD_Q4_0, HD_USE_EMBEDDING, HD_F16, 64, HD_Q8_0},
         {HD_Q4_0, HD_USE_HEAD, HD_F16, 64, HD_Q4_0},
+        {HD_Q4_K, HD_USE_MATRIX, HD_BF16, 512, HD_Q4_K},
+        {HD_Q4_K, HD_USE_MATRIX, HD_BF16, 96, HD_Q4_1}, // of the same width
+        {HD_Q4_K, HD_USE_MATRIX, HD_BF16, 48, HD_DTYPE_NONE},
+        {HD_Q6_K, HD_USE_EXPERT, HD_BF16, 1408, HD_Q8_0},
+        {HD_Q4_K, HD_USE_EMBEDDING, HD_BF16, 96, HD_Q8_0},
+        {HD_F8_B128, HD_USE_MATRIX, HD_BF16, 96, HD_DTYPE_NONE},
+        {HD_DTYPE_NONE, HD_USE_EXPERT, HD_F8_B128, 256, HD_DTYPE_NONE},
+        {HD_BF16, HD_USE_EXPERT, HD_F8_B128, 256, HD_BF16},
+        {HD_Q4_K, HD_USE_ROUTER, HD_BF16, 256, HD_DTYPE_NONE}, // whatever is wanted
+        {HD_Q4_K, HD_USE_ROUTER, HD_F16, 256, HD_DTYPE_NONE},
+        {HD_F16, HD_USE_ROUTER, HD_F32, 256, HD_DTYPE_NONE},
+        {HD_DTYPE_NONE, HD_USE_ROUTER, HD_Q8_0, 256, HD_F32},
+        {HD_DTYPE_NONE, HD_USE_LATENT, HD_BF16, 512, HD_DTYPE_NONE},
+        {HD_DTYPE_NONE, HD_USE_LATENT, HD_Q8_0, 512, HD_DTYPE_NONE},
+        {HD_DTYPE_NONE, HD_USE_LATENT, HD_F8_B128, 512, HD_DTYPE_NONE},
+        {HD_DTYPE_NONE, HD_USE_LATENT, HD_F8_E4M3, 512, HD_F16}, // attention cannot read it
+        {HD_DTYPE_NONE, HD_USE_LATENT, HD_Q4_K, 512, HD_F16},
+        {HD_Q8_0, HD_USE_LATENT, HD_BF16, 512, HD_Q8_0},
+        {HD_Q8_0, HD_USE_LATENT, HD_BF16, 48, HD_DTYPE_NONE},
+        {HD_Q8_0, HD_USE_LATENT, HD_Q4_0, 48, HD_F16},
+        {HD_Q4_K, HD_USE_LATENT, HD_BF16, 512, HD_F16},
     };
     for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
-        hd_dtype got = hd_policy_want(row[i].weights, row[i].use, row[i].stored, row[i].n_in);
+        const hd_weight_types all = HD_WEIGHTS_ALL(row[i].weights);
+        hd_dtype got = hd_policy_want(&all, row[i].use, row[i].stored, row[i].n_in);
         if (got != row[i].want)
             hd_test_fail(__FILE__, __LINE__, "row %zu: got %s, want %s", i, hd_dtype_name(got),
                          hd_dtype_name(row[i].want));
+    }
+}
+
+static void uses_have_targets_of_their_own(void)
+{
+    const hd_weight_types w = {.all = HD_BF16, .experts = HD_Q4_K, .attention = HD_Q8_0};
+    static const struct {
+        hd_weight_use use;
+        hd_dtype target;
+    } row[] = {
+        {HD_USE_MATRIX, HD_BF16},       {HD_USE_EMBEDDING, HD_BF16},    {HD_USE_HEAD, HD_BF16},
+        {HD_USE_ATTENTION, HD_Q8_0},    {HD_USE_LATENT, HD_Q8_0},       {HD_USE_EXPERT, HD_Q4_K},
+        {HD_USE_ROUTER, HD_DTYPE_NONE}, {HD_USE_VECTOR, HD_DTYPE_NONE},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        EXPECT_INT(hd_policy_target(&w, row[i].use), row[i].target);
+        if (row[i].target == HD_DTYPE_NONE) continue;
+        EXPECT_INT(hd_policy_want(&w, row[i].use, HD_F32, 512), row[i].target);
     }
 }
 
@@ -216,8 +161,8 @@ static void policy_rows(void)
 
 static void binds_all_kinds(void)
 {
-    static const hd_bind_part qkv[] = {{"q", 6}, {"k", 2}, {"v", 2}};
-    static const hd_bind_part bias[] = {{"q.bias", 6}, {"k.bias", 2}};
+    static const hd_bind_part qkv[] = {{"q", 6, false}, {"k", 2, false}, {"v", 2, false}};
+    static const hd_bind_part bias[] = {{"q.bias", 6, false}, {"k.bias", 2, false}};
     files f = {0};
     counting c;
     hd_weight *w[5] = {0};
@@ -361,7 +306,7 @@ static void packs_in_parallel(void)
     EXPECT_INT(hd_pool_create(4, &pool, &err), HD_OK);
     const hd_device_cfg cfg = {.device = "cpu", .pool = pool, .cpu_features = ~0u};
     EXPECT_INT(hd_backend_open(&cfg, &be, &err), HD_OK);
-    const hd_model_opts opts = {HD_F32, pool, on_progress, &p, NULL};
+    const hd_model_opts opts = {HD_WEIGHTS_ALL(HD_F32), pool, on_progress, &p, NULL};
     hd_binder *b = binder(f.src, be, &opts);
     bind_many(b, w);
     EXPECT_INT(hd_binder_finish(b, &bytes, &err), HD_OK);
@@ -415,7 +360,7 @@ static void cancels(void)
     uint64_t bytes;
     add_many(&f);
     counting_open(&c);
-    const hd_model_opts opts = {.weights = HD_DTYPE_NONE, .cancel = &stop};
+    const hd_model_opts opts = {.weights = HD_WEIGHTS_ALL(HD_DTYPE_NONE), .cancel = &stop};
     hd_binder *b = binder(f.src, &c.base, &opts);
     bind_many(b, w);
     EXPECT_INT(hd_binder_finish(b, &bytes, &err), HD_E_CANCELLED);
@@ -582,6 +527,7 @@ static void survives_lack_of_memory(void)
 
 HD_TEST_MAIN("binder", {"names_what_is_wrong", names_what_is_wrong},
              {"refuses_targets", refuses_targets}, {"policy_rows", policy_rows},
+             {"uses_have_targets_of_their_own", uses_have_targets_of_their_own},
              {"binds_all_kinds", binds_all_kinds}, {"reads_vectors", reads_vectors},
              {"is_dry_without_source", is_dry_without_source},
              {"packs_in_parallel", packs_in_parallel}, {"failure_frees_all", failure_frees_all},

@@ -1,12 +1,8 @@
 // Configurations: defaults of each family, every spelling of RoPE settings, refusals with their
 // messages, and frequencies against transformers.
-#include "models/config.h"
-#include "models/model.h"
-#include "tests/harness/test.h"
-#include "tests/unit/write_files.h"
+#include "tests/unit/config_kit.h"
 
 #include <math.h>
-#include <stdio.h>
 
 // Later fields win, so tests append theirs.
 #define SIZES                                                                                      \
@@ -15,27 +11,6 @@
 #define LLAMA "{\"architectures\":[\"LlamaForCausalLM\"]," SIZES
 #define QWEN2 "{\"architectures\":[\"Qwen2ForCausalLM\"]," SIZES
 #define QWEN3 "{\"architectures\":[\"Qwen3ForCausalLM\"]," SIZES
-
-static hd_status parse(const char *head, const char *more, hd_model_cfg *cfg, hd_err *err)
-{
-    char text[2048];
-    hd_json *j;
-    snprintf(text, sizeof(text), "%s%s}", head, more);
-    if (hd_json_parse(hd_slice_str(text), &hd_json_file_limits, &j, err) != HD_OK)
-        hd_test_fail(__FILE__, __LINE__, "%s: %s", text, err->msg);
-    hd_status st = hd_config_from_json(j, cfg, err);
-    hd_json_free(j);
-    return st;
-}
-
-static hd_model_cfg good(const char *head, const char *more)
-{
-    hd_model_cfg cfg;
-    hd_err err = {0};
-    if (parse(head, more, &cfg, &err) != HD_OK)
-        hd_test_fail(__FILE__, __LINE__, "%s: %s", more, err.msg);
-    return cfg;
-}
 
 // ---- defaults ------------------------------------------------------------------------------
 
@@ -271,11 +246,7 @@ static void factors_divide(void)
 
 static void refuses(void)
 {
-    static const struct {
-        const char *head, *more;
-        hd_status st;
-        const char *message;
-    } row[] = {
+    static const refusal row[] = {
         {"{\"x\":1", "", HD_E_NOTFOUND, "missing field 'architectures'"},
         {"{\"architectures\":[]", "", HD_E_INVAL,
          "field 'architectures': found an empty array, expected an array of names"},
@@ -357,14 +328,7 @@ static void refuses(void)
          HD_E_UNSUPPORTED, "layer_types: 'linear_attention' is not supported"},
         {QWEN3, ",\"num_key_value_heads\":2,\"layer_types\":3", HD_E_INVAL, "field 'layer_types'"},
     };
-    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
-        hd_model_cfg cfg;
-        hd_err err = {0};
-        hd_status st = parse(row[i].head, row[i].more, &cfg, &err);
-        if (st != row[i].st || !strstr(err.msg, row[i].message))
-            hd_test_fail(__FILE__, __LINE__, "%s: got %s \"%s\", want %s \"%s\"", row[i].more,
-                         hd_status_name(st), err.msg, hd_status_name(row[i].st), row[i].message);
-    }
+    expect_refusals(row, sizeof(row) / sizeof(row[0]));
     hd_model_cfg cfg;
     hd_err err = {0};
     EXPECT_INT(hd_config_from_json(NULL, &cfg, &err), HD_E_INVAL);
@@ -377,28 +341,10 @@ static void refuses(void)
 static hd_status from_gguf(const char *arch, void (*more)(hd_gguf_writer *w), hd_model_cfg *cfg,
                            hd_err *err)
 {
-    static const struct {
-        const char *key;
-        uint32_t value;
-    } ints[] = {{"block_count", 2},          {"context_length", 512},     {"embedding_length", 64},
-                {"feed_forward_length", 96}, {"attention.head_count", 4}, {"vocab_size", 100}};
-    char key[96];
-    hd_gguf_writer w;
-    hd_gguf *g;
-    hd_gguf_writer_init(&w);
-    hd_gw_str(&w, "general.architecture", arch);
-    for (size_t i = 0; i < sizeof(ints) / sizeof(ints[0]); i++) {
-        snprintf(key, sizeof(key), "%s.%s", arch, ints[i].key);
-        hd_gw_u32(&w, key, ints[i].value);
-    }
-    snprintf(key, sizeof(key), "%s.attention.layer_norm_rms_epsilon", arch);
-    hd_gw_f32(&w, key, 1e-5f);
-    if (more) more(&w);
-    EXPECT_INT(hd_gguf_open_mem(hd_gw_finish(&w), &g, err), HD_OK);
-    hd_status st = hd_config_from_gguf(g, cfg, err);
-    hd_gguf_close(g);
-    hd_gguf_writer_fini(&w);
-    return st;
+    static const gguf_int ints[] = {{"block_count", 2},          {"context_length", 512},
+                                    {"embedding_length", 64},    {"feed_forward_length", 96},
+                                    {"attention.head_count", 4}, {"vocab_size", 100}};
+    return read_gguf(arch, ints, sizeof(ints) / sizeof(ints[0]), more, cfg, err);
 }
 
 static void gguf_defaults(void)

@@ -59,19 +59,51 @@ static void pack_checks_shapes(void)
     kit_open(&k, dry);
     hd_weight_src src[2] = {kit_src("a", NULL, HD_BF16, 4, 64), kit_src("b", NULL, HD_BF16, 4, 32)};
     hd_weight_spec spec = {"fused", src, 1, 2, 64, HD_DTYPE_NONE};
-    EXPECT_INT(k.ops->pack(k.be, &spec, &w, &err), HD_E_INVAL);
+    EXPECT_INT(hd_backend_pack(k.be, &spec, &w, &err), HD_E_INVAL);
     EXPECT_STR(err.msg, "b: shape [4, 32], expected [4, 64]");
     EXPECT(w == NULL);
     src[1].n_in = 64;
     spec.want = HD_Q4_K;
-    EXPECT_INT(k.ops->pack(k.be, &spec, &w, &err), HD_E_UNSUPPORTED);
+    EXPECT_INT(hd_backend_pack(k.be, &spec, &w, &err), HD_E_UNSUPPORTED);
     EXPECT_CONTAINS(err.msg, "a: rows of 64 elements");
     spec.want = HD_Q8_0;
     for (int n = 1; n <= 3; n++) {
         hd_mem_fail_at(n, false);
-        EXPECT_INT(k.ops->pack(k.be, &spec, &w, &err), HD_E_NOMEM);
+        EXPECT_INT(hd_backend_pack(k.be, &spec, &w, &err), HD_E_NOMEM);
         hd_mem_fail_at(0, false);
     }
+    kit_close(&k);
+}
+
+// What scaled FP8 becomes is known without data.
+static void sizes_of_fp8(void)
+{
+    static const struct {
+        int n_in, block_cols;
+        hd_dtype want, stored;
+        int row_bytes;
+    } cases[] = {{7168, 128, HD_DTYPE_NONE, HD_F8_B128, 7168 / 128 * 132},
+                 {7168, 32, HD_DTYPE_NONE, HD_F32, 7168 * 4},
+                 {200, 128, HD_DTYPE_NONE, HD_F32, 800},
+                 {7168, 128, HD_Q4_K, HD_Q4_K, 7168 / 256 * 144},
+                 {7168, 128, HD_BF16, HD_BF16, 7168 * 2}};
+    kit k;
+    kit_open(&k, dry);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        hd_weight_src s = kit_src("w", NULL, HD_F8_E4M3, 576, cases[i].n_in);
+        s.scale_block_rows = 128;
+        s.scale_block_cols = cases[i].block_cols;
+        s.scale_rows = 5;
+        s.scale_cols = (cases[i].n_in + s.scale_block_cols - 1) / s.scale_block_cols;
+        hd_weight_spec spec = {"w", &s, 1, 1, s.n_in, cases[i].want};
+        hd_weight_info info;
+        k.ops->weight_info(k.be, kit_pack(&k, &spec), &info);
+        EXPECT_INT(info.dtype, cases[i].stored);
+        EXPECT_INT(info.bytes, 576 * cases[i].row_bytes);
+    }
+    hd_weight_info info;
+    k.ops->weight_info(k.be, shaped(&k, "plain", HD_F8_E4M3, 1, 4, 128), &info);
+    EXPECT_INT(info.dtype, HD_F8_E4M3);
     kit_close(&k);
 }
 
@@ -214,5 +246,6 @@ static void counts_experts_and_unknown_batches(void)
 }
 
 HD_TEST_MAIN("dry", {"holds_nothing", holds_nothing}, {"pack_checks_shapes", pack_checks_shapes},
-             {"names_wrong_shapes", names_wrong_shapes}, {"counts_a_layer", counts_a_layer},
+             {"sizes_of_fp8", sizes_of_fp8}, {"names_wrong_shapes", names_wrong_shapes},
+             {"counts_a_layer", counts_a_layer},
              {"counts_experts_and_unknown_batches", counts_experts_and_unknown_batches})

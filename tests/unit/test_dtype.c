@@ -186,6 +186,12 @@ static float slow_mxfp4(const uint8_t *p, int i)
     return (float)ldexp(e2m1, (int)p[0] - 127);
 }
 
+static float slow_f8_b128(const uint8_t *p, int i)
+{
+    float value = p[4 + i] % 128 == 127 ? NAN : (float)minifloat(p[4 + i], 4, 3, 7);
+    return hd_f32_from_bits(bits_at(p, 0, 32)) * value;
+}
+
 static float slow_f32(const uint8_t *p, int i)
 {
     (void)i;
@@ -233,7 +239,7 @@ static slow_fn *const slow[HD_DTYPE_COUNT] = {
     [HD_Q5_0] = slow_q5_0,     [HD_Q5_1] = slow_q5_1,    [HD_Q8_0] = slow_q8_0,
     [HD_Q2_K] = slow_q2_k,     [HD_Q3_K] = slow_q3_k,    [HD_Q4_K] = slow_q4_k,
     [HD_Q5_K] = slow_q5_k,     [HD_Q6_K] = slow_q6_k,    [HD_IQ4_NL] = slow_iq4_nl,
-    [HD_IQ4_XS] = slow_iq4_xs, [HD_MXFP4] = slow_mxfp4,
+    [HD_IQ4_XS] = slow_iq4_xs, [HD_MXFP4] = slow_mxfp4,  [HD_F8_B128] = slow_f8_b128,
 };
 
 // ---- traits --------------------------------------------------------------------------------
@@ -333,7 +339,7 @@ static void special_scales(void)
     float out[256];
     for (int t = 0; t < HD_DTYPE_COUNT; t++) {
         const hd_dtype_traits *r = hd_dtype_get((hd_dtype)t);
-        if (r->block == 1 || t == HD_MXFP4) continue;
+        if (r->block == 1 || t == HD_MXFP4 || t == HD_F8_B128) continue; // no half in them
         bool at_end = t == HD_Q2_K || t == HD_Q3_K || t == HD_Q6_K;
         for (size_t k = 0; k < sizeof(halves) / sizeof(halves[0]); k++) {
             for (int i = 0; i < r->block_bytes; i++)
@@ -530,9 +536,40 @@ static void encode_super_blocks(void)
     }
 }
 
+// E4M3 in blocks of 128: d is the largest magnitude over 448, codes are the nearest: within 2^-4 of
+// the value, or half the smallest step.
+static void encode_f8_blocks(void)
+{
+    const hd_dtype_traits *r = hd_dtype_get(HD_F8_B128);
+    hd_rng rng;
+    hd_rng_seed(&rng, 11);
+    for (int round = 0; round < 200; round++) {
+        float x[256], y[256], top[2] = {0, 0};
+        uint8_t b[264];
+        fill(x, 256, &rng, ldexpf(1, round % 60 - 30));
+        for (int i = 0; i < 256; i++)
+            top[i / 128] = fmaxf(top[i / 128], fabsf(x[i]));
+        r->from_f32(x, b, 256);
+        r->to_f32(b, y, 256);
+        for (int i = 0; i < 256; i++) {
+            const uint8_t *p = b + i / 128 * 132;
+            float d = hd_f32_from_bits(bits_at(p, 0, 32));
+            EXPECT(d == top[i / 128] / 448);
+            EXPECT_INT(p[4 + i % 128], hd_f32_e4m3(x[i] / d));
+            EXPECT((double)fabsf(x[i] - y[i]) <=
+                   fmax(0x1.0001p-4 * (double)fabsf(x[i]), 0x1.0001p-10 * (double)d));
+        }
+    }
+    float tiny[128] = {100 * FLT_TRUE_MIN}, y[128]; // d rounds to 0
+    uint8_t b[132];
+    r->from_f32(tiny, b, 128);
+    r->to_f32(b, y, 128);
+    EXPECT(y[0] == 0 && bits_at(b, 0, 32) == 0 && b[4] == 0);
+}
+
 static void encode_edges(void)
 {
-    static const hd_dtype types[] = {HD_Q8_0, HD_Q4_0, HD_Q4_1, HD_Q4_K, HD_Q6_K};
+    static const hd_dtype types[] = {HD_Q8_0, HD_Q4_0, HD_Q4_1, HD_Q4_K, HD_Q6_K, HD_F8_B128};
     for (size_t k = 0; k < sizeof(types) / sizeof(types[0]); k++) {
         const hd_dtype_traits *r = hd_dtype_get(types[k]);
         float x[256] = {0}, y[256];
@@ -695,6 +732,7 @@ HD_TEST_MAIN("dtype", {"traits", traits}, {"byte_counts", byte_counts}, {"ggml_i
              {"half_round_trip", half_round_trip}, {"bf16_round_trip", bf16_round_trip},
              {"half_rounding", half_rounding}, {"bf16_rounding", bf16_rounding}, {"fp8", fp8},
              {"encode_small_blocks", encode_small_blocks},
-             {"encode_super_blocks", encode_super_blocks}, {"encode_edges", encode_edges},
-             {"encode_is_stable", encode_is_stable}, {"activations", activations},
-             {"activation_edges", activation_edges}, {"golden", golden})
+             {"encode_super_blocks", encode_super_blocks}, {"encode_f8_blocks", encode_f8_blocks},
+             {"encode_edges", encode_edges}, {"encode_is_stable", encode_is_stable},
+             {"activations", activations}, {"activation_edges", activation_edges},
+             {"golden", golden})

@@ -62,8 +62,10 @@ static void defaults_come_from_the_model(void)
 {
     hd_engine_cfg c = kit_cfg();
     c.model = tiny_model_write(
-        "recommended", (tiny_model){-1, "{\"temperature\":0.6,\"top_p\":0.95,\"top_k\":40,"
-                                        "\"repetition_penalty\":1.05,\"do_sample\":false}"});
+        "recommended",
+        (tiny_model){.nan_id = -1,
+                     .generation = "{\"temperature\":0.6,\"top_p\":0.95,\"top_k\":40,"
+                                   "\"repetition_penalty\":1.05,\"do_sample\":false}"});
     hd_engine *e = kit_open(&c);
     const hd_sample_params *d = &hd_engine_facts(e)->defaults;
     EXPECT_NEAR(d->temperature, 0.6, 1e-6);
@@ -71,8 +73,10 @@ static void defaults_come_from_the_model(void)
     EXPECT_INT(d->top_k, 40);
     EXPECT_NEAR(d->repetition_penalty, 1.05, 1e-6);
     hd_engine_close(e, 0);
-    c.model = tiny_model_write("odd", (tiny_model){-1, "{\"temperature\":\"hot\",\"top_p\":7,"
-                                                       "\"top_k\":null}"});
+    c.model =
+        tiny_model_write("odd", (tiny_model){.nan_id = -1,
+                                             .generation = "{\"temperature\":\"hot\",\"top_p\":7,"
+                                                           "\"top_k\":null}"});
     e = kit_open(&c); // values that make no sense are left out
     d = &hd_engine_facts(e)->defaults;
     EXPECT(d->temperature == 1 && d->top_p == 1 && d->top_k == 0);

@@ -124,6 +124,149 @@ static void routes_not_a_number(void)
     kit_close(&k);
 }
 
+// ---- the routing of three generations ------------------------------------------------------
+
+// Written from the models' definitions, in floats as they are run: transformers' classes of
+// deepseek_v2 and deepseek_v3, and the gate of DeepSeekMoE-16B. Nothing is shared with plain_route.
+typedef enum generation { GREEDY, GROUP_LIMITED, NOAUX } generation;
+
+typedef struct gen_gate {
+    generation gen;
+    int n_experts, n_active, n_group, topk_group;
+    float scale;
+} gen_gate;
+
+typedef struct ranked {
+    float score;
+    int index;
+} ranked;
+
+static int by_rank(const void *a, const void *b)
+{
+    const ranked *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->index - y->index;
+}
+
+// The indices of the k largest, best first; of equals the lower index.
+static void top_k(const float *v, int n, int k, int *out)
+{
+    ranked r[256];
+    for (int i = 0; i < n; i++)
+        r[i] = (ranked){v[i], i};
+    qsort(r, (size_t)n, sizeof(r[0]), by_rank);
+    for (int i = 0; i < k; i++)
+        out[i] = r[i].index;
+}
+
+static void softmax_of(const float *logit, int n, float *s)
+{
+    float top = logit[0];
+    double sum = 0;
+    for (int i = 1; i < n; i++)
+        top = fmaxf(top, logit[i]);
+    for (int i = 0; i < n; i++)
+        sum += (double)(s[i] = expf(logit[i] - top));
+    for (int i = 0; i < n; i++)
+        s[i] = (float)((double)s[i] / sum);
+}
+
+// Scores of experts outside the best groups become `masked`.
+static void mask_groups(const gen_gate *g, float *s, bool two, float masked)
+{
+    int size = g->n_experts / g->n_group, best[2], kept[8];
+    float score[8];
+    for (int i = 0; i < g->n_group; i++) {
+        top_k(s + i * size, size, 2, best);
+        score[i] = s[i * size + best[0]] + (two ? s[i * size + best[1]] : 0);
+    }
+    top_k(score, g->n_group, g->topk_group, kept);
+    for (int i = 0; i < g->n_group; i++) {
+        bool in = false;
+        for (int j = 0; j < g->topk_group; j++)
+            in = in || kept[j] == i;
+        for (int e = i * size; !in && e < (i + 1) * size; e++)
+            s[e] = masked;
+    }
+}
+
+static void route_as_generation(const gen_gate *g, const float *logit, const float *bias, int *ids,
+                                float *wts)
+{
+    float s[256], choice[256], sum = 1e-20f;
+    if (g->gen == NOAUX)
+        for (int e = 0; e < g->n_experts; e++)
+            s[e] = 1 / (1 + expf(-logit[e]));
+    else
+        softmax_of(logit, g->n_experts, s);
+    for (int e = 0; e < g->n_experts; e++)
+        choice[e] = g->gen == NOAUX ? s[e] + bias[e] : s[e];
+    if (g->gen == GROUP_LIMITED) mask_groups(g, choice, false, 0);
+    if (g->gen == NOAUX) mask_groups(g, choice, true, -INFINITY);
+    top_k(choice, g->n_experts, g->n_active, ids);
+    for (int k = 0; k < g->n_active; k++)
+        sum += s[ids[k]];
+    for (int k = 0; k < g->n_active; k++)
+        wts[k] = (g->gen == NOAUX ? s[ids[k]] / sum : s[ids[k]]) * g->scale;
+}
+
+// Logits on a grid, so that scores are either equal or apart by more than the rounding of exp:
+// every fourth row so coarse that most scores are tied, some so spread out that scores vanish.
+static void fill_logits(kit *k, float *row, int n, int kind)
+{
+    const float grid = kind == 0 ? 2 : kind == 1 ? 16 : 4096;
+    const float spread = kind == 2 ? 60 : 2;
+    for (int e = 0; e < n; e++)
+        row[e] = roundf(spread * hd_rng_normal(&k->rng) * grid) / grid;
+}
+
+static void generation_case(gen_gate g, float bias_size, float bias_mean)
+{
+    enum { ROWS = 10000, PIECE = 100 };
+    hd_gate gate = {g.n_experts,   g.n_active,     g.n_group, g.topk_group, HD_GATE_SOFTMAX,
+                    HD_GROUP_NONE, g.gen == NOAUX, g.scale,   NULL};
+    if (g.gen == GROUP_LIMITED) gate.group = HD_GROUP_MAX;
+    if (g.gen == NOAUX) gate.group = HD_GROUP_TOP2, gate.score = HD_GATE_SIGMOID;
+    kit k;
+    kit_open(&k, three);
+    float *bias = kit_floats(&k, g.n_experts), w[8];
+    int want[8];
+    for (int e = 0; e < g.n_experts; e++) // on a grid too: sums of tied scores are tied
+        bias[e] = roundf(bias[e] * 4) / 4 * bias_size + bias_mean;
+    if (g.gen == NOAUX) gate.bias = kit_vector(&k, bias, g.n_experts);
+    hd_tensor x = kit_tensor(&k, PIECE, g.n_experts), ids = kit_ints(&k, PIECE, g.n_active);
+    hd_tensor wts = kit_tensor(&k, PIECE, g.n_active);
+    for (int first = 0; first < ROWS; first += PIECE) {
+        for (int r = 0; r < PIECE; r++)
+            fill_logits(&k, kit_row(x, r), g.n_experts, (first + r) % 8);
+        k.ops->moe_route(k.be, ids, wts, x, &gate);
+        for (int r = 0; r < PIECE; r++) {
+            route_as_generation(&g, kit_row(x, r), bias, want, w);
+            for (int i = 0; i < g.n_active; i++) {
+                EXPECT_INT(kit_ids(ids, r)[i], want[i]);
+                EXPECT_NEAR(kit_row(wts, r)[i], w[i], 1e-6 * (double)fmaxf(w[i], 1e-6f));
+            }
+        }
+    }
+    kit_close(&k);
+}
+
+static void routes_as_moe_16b(void)
+{
+    generation_case((gen_gate){GREEDY, 64, 6, 1, 1, 1.0f}, 0, 0);
+}
+static void routes_as_v2(void)
+{
+    generation_case((gen_gate){GROUP_LIMITED, 160, 6, 8, 3, 16.0f}, 0, 0);
+}
+static void routes_as_v3(void)
+{
+    const gen_gate v3 = {NOAUX, 256, 8, 8, 4, 2.5f};
+    generation_case(v3, 0, 0);
+    generation_case(v3, 0.25f, 0);
+    generation_case(v3, 0.25f, -3); // all negative: masked groups must not look better
+}
+
 // ---- the routed network --------------------------------------------------------------------
 
 typedef struct net {
@@ -251,6 +394,7 @@ static void ffn_case(kit_cfg cfg, net n, int rows, double rtol)
 static const net small_f32 = {9, 3, 96, 40, HD_F32, true, 0};
 static const net q8 = {8, 4, 128, 96, HD_Q8_0, true, 0};
 static const net bf16 = {3, 2, 256, 256, HD_BF16, true, 0};
+static const net f8 = {5, 3, 256, 128, HD_F8_B128, true, 0};
 static const net q4_k = {3, 2, 256, 256, HD_Q4_K, false, 3.0f};
 
 static void ffn_equals_loops(void)
@@ -266,6 +410,37 @@ static void ffn_equals_loops(void)
     ffn_case(three, q4_k, 300, 1e-3);
     ffn_case(ref, q4_k, 300, hd_cpu_gemm_built() ? 1e-5 : 1e-3);
     ffn_case(three, bf16, 300, 1e-5);
+    ffn_case(three, f8, 1, 1e-6);
+    ffn_case(ref, f8, 7, 1e-6);
+    ffn_case(three, f8, 60, 1e-5);
+}
+
+// Experts kept in blocks of FP8 give the bits of the same experts as floats.
+static void fp8_experts_equal_floats(void)
+{
+    static const kit_cfg cfgs[] = {{"cpu", 3, KIT_ALL_LEVELS, false}, {"cpu", 1, 0, true}};
+    const net n = {5, 3, 256, 128, HD_F32, false, 0};
+    for (int i = 0; i < 2; i++)
+        for (int rows = 1; rows <= 61; rows += 20) {
+            kit k;
+            kit_open(&k, cfgs[i]);
+            void *gu = kit_blocks(&k, HD_F8_B128, 5 * 256 * 256);
+            void *dn = kit_blocks(&k, HD_F8_B128, 5 * 256 * 128);
+            hd_tensor x = kit_tensor(&k, rows, n.d), ids = kit_ints(&k, rows, n.n_active);
+            hd_tensor wts = kit_tensor(&k, rows, n.n_active), out[2];
+            hd_act act = {HD_ACT_SILU, 0};
+            choose(&k, &n, ids, wts);
+            for (int v = 0; v < 2; v++) {
+                hd_dtype want = v ? HD_F32 : HD_DTYPE_NONE;
+                out[v] = kit_tensor(&k, rows, n.d);
+                k.ops->moe_ffn(k.be, out[v], x, ids, wts,
+                               kit_matrix(&k, gu, HD_F8_B128, 5, 256, 256, want),
+                               kit_matrix(&k, dn, HD_F8_B128, 5, 256, 128, want), act);
+            }
+            for (int r = 0; r < rows; r++)
+                kit_expect_same(kit_row(out[0], r), kit_row(out[1], r), n.d);
+            kit_close(&k);
+        }
 }
 
 static void ffn_in_many_chunks(void)
@@ -277,8 +452,8 @@ static void ffn_in_many_chunks(void)
 // With the own kernels a token's result is the same alone and in company, on any number of threads.
 static void ffn_ignores_company(void)
 {
-    const net nets[] = {small_f32, q8, q4_k};
-    for (int i = 0; i < 3; i++) {
+    const net nets[] = {small_f32, q8, q4_k, f8};
+    for (int i = 0; i < 4; i++) {
         kit_cfg det = {"cpu", i == 0 ? 1 : 3, KIT_ALL_LEVELS, i != 1};
         int rows = i == 1 ? 16 : 40;
         kit k, m;
@@ -355,7 +530,10 @@ static void second_ffn_allocates_nothing(void)
 }
 
 HD_TEST_MAIN("moe", {"routes", routes}, {"routes_not_a_number", routes_not_a_number},
-             {"ffn_equals_loops", ffn_equals_loops}, {"ffn_in_many_chunks", ffn_in_many_chunks},
+             {"routes_as_moe_16b", routes_as_moe_16b}, {"routes_as_v2", routes_as_v2},
+             {"routes_as_v3", routes_as_v3}, {"ffn_equals_loops", ffn_equals_loops},
+             {"fp8_experts_equal_floats", fp8_experts_equal_floats},
+             {"ffn_in_many_chunks", ffn_in_many_chunks},
              {"ffn_ignores_company", ffn_ignores_company},
              {"survives_no_memory", survives_no_memory},
              {"second_ffn_allocates_nothing", second_ffn_allocates_nothing})

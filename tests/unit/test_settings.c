@@ -136,13 +136,55 @@ static void engine_settings_are_checked(void)
     EXPECT_CONTAINS(err.msg, "no model");
     EXPECT_INT(load(HD_CMD_SERVE, "--model=/m", "--weights=q8_0", "--cpu=avx2"), HD_OK);
     EXPECT_INT(hd_config_engine(&c, &e, &err), HD_OK);
-    EXPECT_INT(e.weights, HD_Q8_0);
+    EXPECT_INT(e.weights.all, HD_Q8_0);
+    EXPECT_INT(e.weights.experts, HD_Q8_0);
+    EXPECT_INT(e.weights.attention, HD_Q8_0);
     EXPECT_INT(e.kv, HD_BF16);
     EXPECT_INT(load(HD_CMD_SERVE, "--model=/m", "--weights=q9", NULL), HD_OK);
     EXPECT_INT(hd_config_engine(&c, &e, &err), HD_E_INVAL);
-    EXPECT_STR(err.msg, "--weights: found 'q9', expected one of keep, f32, f16, bf16, q8_0");
+    EXPECT_STR(err.msg, "--weights: found 'q9', expected one of keep, f32, f16, bf16, f8, q8, q4, "
+                        "q8_0, q6_k, q4_k, q4_1, q4_0");
     EXPECT_INT(load(HD_CMD_SERVE, "--model=/m", "--cpu=avx3", NULL), HD_OK);
     EXPECT_INT(hd_config_engine(&c, &e, &err), HD_E_INVAL);
+}
+
+static void types_of_weights_by_use(void)
+{
+    static const struct {
+        const char *name;
+        hd_dtype type;
+    } row[] = {
+        {"keep", HD_DTYPE_NONE}, {"f32", HD_F32},   {"f16", HD_F16},   {"bf16", HD_BF16},
+        {"f8", HD_F8_B128},      {"q8", HD_Q8_0},   {"q4", HD_Q4_K},   {"q8_0", HD_Q8_0},
+        {"q6_k", HD_Q6_K},       {"q4_k", HD_Q4_K}, {"q4_1", HD_Q4_1}, {"q4_0", HD_Q4_0},
+    };
+    hd_weight_types w;
+    hd_dtype kv;
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        EXPECT_INT(load(HD_CMD_SERVE, "--weights", row[i].name, NULL), HD_OK);
+        EXPECT_INT(hd_config_types(&c, &w, &kv, &err), HD_OK);
+        EXPECT_INT(w.all, row[i].type);
+        EXPECT_INT(w.experts, row[i].type);
+        EXPECT_INT(w.attention, row[i].type);
+    }
+    EXPECT_INT(load(HD_CMD_RUN, "--weights=bf16", "--weights-experts=q4", "--kv=q8"), HD_OK);
+    EXPECT_INT(hd_config_types(&c, &w, &kv, &err), HD_OK);
+    EXPECT_INT(w.all, HD_BF16);
+    EXPECT_INT(w.experts, HD_Q4_K);
+    EXPECT_INT(w.attention, HD_BF16);
+    EXPECT_INT(kv, HD_Q8_0);
+    setenv("HADAL_WEIGHTS_ATTENTION", "q8_0", 1);
+    EXPECT_INT(load(HD_CMD_BENCH, "--weights-experts=keep", NULL, NULL), HD_OK);
+    EXPECT_INT(hd_config_types(&c, &w, &kv, &err), HD_OK);
+    EXPECT_INT(w.all, HD_DTYPE_NONE);
+    EXPECT_INT(w.experts, HD_DTYPE_NONE);
+    EXPECT_INT(w.attention, HD_Q8_0);
+    EXPECT_INT(load(HD_CMD_SERVE, "--weights-experts=q5", NULL, NULL), HD_OK);
+    EXPECT_INT(hd_config_types(&c, &w, &kv, &err), HD_E_INVAL);
+    EXPECT_CONTAINS(err.msg, "--weights-experts: found 'q5', expected one of keep, f32");
+    EXPECT_INT(load(HD_CMD_SERVE, "--kv=q4", NULL, NULL), HD_OK);
+    EXPECT_INT(hd_config_types(&c, &w, &kv, &err), HD_E_INVAL);
+    EXPECT_STR(err.msg, "--kv: found 'q4', expected one of bf16, f16, f32, q8, q8_0");
 }
 
 static void help_shows_every_setting_of_a_command(void)
@@ -167,4 +209,5 @@ HD_TEST_MAIN("settings", {"defaults_are_those_of_the_table", defaults_are_those_
              {"foreign_variables_are_ignored", foreign_variables_are_ignored},
              {"words_are_left_over", words_are_left_over},
              {"engine_settings_are_checked", engine_settings_are_checked},
+             {"types_of_weights_by_use", types_of_weights_by_use},
              {"help_shows_every_setting_of_a_command", help_shows_every_setting_of_a_command})

@@ -2,6 +2,7 @@
 //
 // Scores accumulate in double and are rounded once. pv adds in float, key by key in ascending
 // order, without fusing, so splitting a run of keys into several calls changes nothing.
+#include "kernels/cpu/ref/quant.h"
 #include "kernels/cpu/ref/ref.h"
 
 #include <string.h>
@@ -25,6 +26,17 @@ static float load_bf16(const uint8_t *row, int i)
     hd_bf16 h;
     memcpy(&h, row + 2 * (size_t)i, 2);
     return hd_bf16_f32(h);
+}
+static float load_q8_0(const uint8_t *row, int i)
+{
+    hd_block_q8_0 b;
+    memcpy(&b, row + (size_t)(i / HD_QK) * sizeof(b), sizeof(b));
+    return hd_f16_f32(b.d) * (float)b.qs[i % HD_QK];
+}
+static float load_f8_b128(const uint8_t *row, int i)
+{
+    const uint8_t *b = row + (size_t)(i / 128) * sizeof(hd_block_f8_b128);
+    return load_f32(b, 0) * hd_e4m3_f32(b[offsetof(hd_block_f8_b128, q) + (size_t)(i % 128)]);
 }
 
 // ---- scores --------------------------------------------------------------------------------
@@ -52,6 +64,7 @@ static float dot(const uint8_t *q, const uint8_t *k, int d, load_fn *load)
 QK(qk_f32, load_f32)
 QK(qk_f16, load_f16)
 QK(qk_bf16, load_bf16)
+QK(qk_q8_0, load_q8_0)
 
 // ---- values --------------------------------------------------------------------------------
 
@@ -75,6 +88,8 @@ static void add_values(float *acc, const float *p, const uint8_t *v, size_t v_st
 PV(pv_f32, load_f32)
 PV(pv_f16, load_f16)
 PV(pv_bf16, load_bf16)
+PV(pv_q8_0, load_q8_0)
+PV(pv_f8_b128, load_f8_b128)
 
 // ---- cached rows ---------------------------------------------------------------------------
 
@@ -97,15 +112,24 @@ static void kv_write_bf16(void *restrict dst, const float *restrict src, int n)
         h[i] = hd_f32_bf16(src[i]);
 }
 
+static void kv_write_q8_0(void *restrict dst, const float *restrict src, int n)
+{
+    hd_ref_encode_q8_0(src, dst, n);
+}
+
 void hd_ref_attn_fill(hd_cpu_fns *f)
 {
     f->qk[HD_F32] = qk_f32;
     f->qk[HD_F16] = qk_f16;
     f->qk[HD_BF16] = qk_bf16;
+    f->qk[HD_Q8_0] = qk_q8_0;
     f->pv[HD_F32] = pv_f32;
     f->pv[HD_F16] = pv_f16;
     f->pv[HD_BF16] = pv_bf16;
+    f->pv[HD_Q8_0] = pv_q8_0;
+    f->pv[HD_F8_B128] = pv_f8_b128;
     f->kv_write[HD_F32] = kv_write_f32;
     f->kv_write[HD_F16] = kv_write_f16;
     f->kv_write[HD_BF16] = kv_write_bf16;
+    f->kv_write[HD_Q8_0] = kv_write_q8_0;
 }

@@ -1,7 +1,8 @@
 // Scalar truth of the matrix kernels: weights times activations. The formats are quant.c's.
 //
 // Order of arithmetic, the same for every token and row of a call:
-//   float weights       sum over i of (double)w[i] * (double)x[i] in ascending i, rounded once.
+//   float weights       sum over i of (double)w[i] * (double)x[i] in ascending i, rounded once;
+//                       w = e4m3 * d, rounded to float first, in blocks of 128.
 //   32-element blocks   isum = sum of the integer products of the block, exact in int32;
 //                       t = d * (float)isum, and + m * (float)sum(q) where the type has a minimum;
 //                       acc = acc + act.d * t, blocks in ascending order, acc and t in float.
@@ -39,6 +40,11 @@ static float load_bf16(const uint8_t *row, int i)
 static float load_e4m3(const uint8_t *row, int i)
 {
     return hd_e4m3_f32(row[i]);
+}
+static float load_f8_b128(const uint8_t *row, int i)
+{
+    const uint8_t *block = row + (size_t)(i / 128) * sizeof(hd_block_f8_b128);
+    return load_e4m3(block + offsetof(hd_block_f8_b128, q), i % 128) * load_f32(block, 0);
 }
 
 // What hd_mm_fn gets, in one struct.
@@ -307,6 +313,7 @@ MM(mm_f32, mm_float(&c, load_f32))
 MM(mm_f16, mm_float(&c, load_f16))
 MM(mm_bf16, mm_float(&c, load_bf16))
 MM(mm_f8_e4m3, mm_float(&c, load_e4m3))
+MM(mm_f8_b128, mm_float(&c, load_f8_b128))
 MM(mm_q4_0, mm_32(&c, HD_Q4_0, unpack_q4_0))
 MM(mm_q4_1, mm_32(&c, HD_Q4_1, unpack_q4_1))
 MM(mm_q5_0, mm_32(&c, HD_Q5_0, unpack_q5_0))
@@ -329,12 +336,13 @@ void hd_ref_dot_fill(hd_cpu_fns *f)
         [HD_Q5_0] = mm_q5_0,       [HD_Q5_1] = mm_q5_1,   [HD_Q8_0] = mm_q8_0,
         [HD_Q2_K] = mm_q2_k,       [HD_Q3_K] = mm_q3_k,   [HD_Q4_K] = mm_q4_k,
         [HD_Q5_K] = mm_q5_k,       [HD_Q6_K] = mm_q6_k,   [HD_IQ4_NL] = mm_iq4_nl,
-        [HD_IQ4_XS] = mm_iq4_xs,   [HD_MXFP4] = mm_mxfp4,
+        [HD_IQ4_XS] = mm_iq4_xs,   [HD_MXFP4] = mm_mxfp4, [HD_F8_B128] = mm_f8_b128,
     };
     for (int t = 0; t < HD_DTYPE_COUNT; t++) {
         const hd_dtype_traits *tr = hd_dtype_get((hd_dtype)t);
         f->mm[t] = mm[t];
         f->decode[t] = tr->is_float ? tr->to_f32 : NULL;
+        f->encode[t] = tr->from_f32;
         f->act_fmt[t] = tr->block == HD_QK     ? HD_ACT_Q8_32
                         : tr->block == HD_QK_K ? HD_ACT_Q8_256
                                                : HD_ACT_F32;

@@ -120,6 +120,14 @@ void hd_ref_encode_q4_0(const float *src, void *dst, int64_t n)
     }
 }
 
+void hd_q4_1_scale(float lo, float hi, hd_block_q4_1 *b)
+{
+    lo += 0.0f; // which of two zeros was met first does not matter
+    hi += 0.0f;
+    b->d = finite_f16(hi / 15.0f - lo / 15.0f);
+    b->m = finite_f16(lo);
+}
+
 void hd_ref_encode_q4_1(const float *src, void *dst, int64_t n)
 {
     for (int64_t i = 0; i < n / 32; i++) {
@@ -128,13 +136,28 @@ void hd_ref_encode_q4_1(const float *src, void *dst, int64_t n)
         if (all_finite(x, 32)) {
             float lo, hi;
             range(x, 32, &lo, &hi);
-            b.d = finite_f16(hi / 15.0f - lo / 15.0f);
-            b.m = finite_f16(lo);
+            hd_q4_1_scale(lo, hi, &b);
             float d = hd_f16_f32(b.d), m = hd_f16_f32(b.m);
             for (int j = 0; j < 16; j++) {
                 int a = nearest(x[j] - m, d, 0, 15), c = nearest(x[j + 16] - m, d, 0, 15);
                 b.qs[j] = (uint8_t)(a | c << 4);
             }
+        }
+        STORE_BLOCK(dst, i, b);
+    }
+}
+
+// ---- blocks of 128 -------------------------------------------------------------------------
+
+void hd_ref_encode_f8_b128(const float *src, void *dst, int64_t n)
+{
+    for (int64_t i = 0; i < n / 128; i++) {
+        const float *x = src + 128 * i;
+        hd_block_f8_b128 b = {.d = NAN};
+        if (all_finite(x, 128)) {
+            b.d = fabsf(extreme(x, 128)) / 448.0f;
+            for (int j = 0; j < 128; j++)
+                b.q[j] = b.d == 0 ? 0 : hd_f32_e4m3(x[j] / b.d);
         }
         STORE_BLOCK(dst, i, b);
     }
@@ -153,30 +176,39 @@ static void pack_k4_scales(const uint8_t scale[8], const uint8_t min[8], uint8_t
 
 // Sub-block k covers lowest..highest with w = scale * q - min, q in 0..15; both scale and min are
 // 6-bit multiples of the super-block's d and dmin. min >= 0, so 0 is always within reach.
-static void encode_q4_k_block(const float *x, hd_block_q4_k *b)
+void hd_q4_k_scales(const float lo[8], const float hi[8], hd_block_q4_k *b, float scale[8],
+                    float min[8])
 {
-    float scale[8], min[8], top_scale = 0, top_min = 0;
+    float top_scale = 0, top_min = 0;
     for (int k = 0; k < 8; k++) {
-        float lo, hi;
-        range(x + 32 * k, 32, &lo, &hi);
-        lo = lo < 0 ? lo : 0;
-        min[k] = -lo;
-        scale[k] = hi > lo ? hi / 15.0f - lo / 15.0f : 0;
-        top_scale = fmaxf(top_scale, scale[k]);
-        top_min = fmaxf(top_min, min[k]);
+        float low = lo[k] < 0 ? lo[k] : 0;
+        min[k] = 0 - low;
+        scale[k] = hi[k] > low ? hi[k] / 15.0f - low / 15.0f : 0;
+        if (scale[k] > top_scale) top_scale = scale[k];
+        if (min[k] > top_min) top_min = min[k];
     }
     b->d = finite_f16(top_scale / 63.0f);
     b->dmin = finite_f16(top_min / 63.0f);
     float d = hd_f16_f32(b->d), dmin = hd_f16_f32(b->dmin);
-    uint8_t sc[8], mn[8], q[256];
+    uint8_t sc[8], mn[8];
     for (int k = 0; k < 8; k++) {
         sc[k] = (uint8_t)nearest(scale[k], d, 0, 63);
         mn[k] = (uint8_t)nearest(min[k], dmin, 0, 63);
-        float ds = d * (float)sc[k], m = dmin * (float)mn[k];
-        for (int j = 32 * k; j < 32 * k + 32; j++)
-            q[j] = (uint8_t)nearest(x[j] + m, ds, 0, 15);
+        scale[k] = d * (float)sc[k];
+        min[k] = dmin * (float)mn[k];
     }
     pack_k4_scales(sc, mn, b->scales);
+}
+
+static void encode_q4_k_block(const float *x, hd_block_q4_k *b)
+{
+    float lo[8], hi[8], scale[8], min[8];
+    uint8_t q[256];
+    for (int k = 0; k < 8; k++)
+        range(x + 32 * k, 32, &lo[k], &hi[k]);
+    hd_q4_k_scales(lo, hi, b, scale, min);
+    for (int j = 0; j < 256; j++)
+        q[j] = (uint8_t)nearest(x[j] + min[j / 32], scale[j / 32], 0, 15);
     for (int i = 0; i < 128; i++) {
         int j = i / 32 * 64 + i % 32;
         b->qs[i] = (uint8_t)(q[j] | q[j + 32] << 4);

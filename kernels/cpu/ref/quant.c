@@ -296,6 +296,18 @@ void hd_ref_decode_mxfp4(const void *src, float *dst, int64_t n)
     }
 }
 
+// ---- blocks of 128 -------------------------------------------------------------------------
+
+void hd_ref_decode_f8_b128(const void *src, float *dst, int64_t n)
+{
+    for (int64_t i = 0; i < n / 128; i++) {
+        hd_block_f8_b128 b;
+        LOAD_BLOCK(b, src, i);
+        for (int j = 0; j < 128; j++)
+            dst[128 * i + j] = hd_e4m3_f32(b.q[j]) * b.d;
+    }
+}
+
 // ---- super-blocks of 256 -------------------------------------------------------------------
 
 void hd_ref_decode_q2_k(const void *src, float *dst, int64_t n)

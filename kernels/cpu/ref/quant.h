@@ -30,6 +30,7 @@ void hd_ref_decode_q6_k(const void *src, float *dst, int64_t n);
 void hd_ref_decode_iq4_nl(const void *src, float *dst, int64_t n);
 void hd_ref_decode_iq4_xs(const void *src, float *dst, int64_t n);
 void hd_ref_decode_mxfp4(const void *src, float *dst, int64_t n);
+void hd_ref_decode_f8_b128(const void *src, float *dst, int64_t n);
 
 // Encoders: the scale comes from the block's extremes and is rounded to its stored precision first;
 // every element then takes the code nearest under the stored scale. A block with a NaN or an
@@ -43,6 +44,7 @@ void hd_ref_encode_q4_1(const float *src, void *dst, int64_t n);
 void hd_ref_encode_q8_0(const float *src, void *dst, int64_t n);
 void hd_ref_encode_q4_k(const float *src, void *dst, int64_t n);
 void hd_ref_encode_q6_k(const float *src, void *dst, int64_t n);
+void hd_ref_encode_f8_b128(const float *src, void *dst, int64_t n);
 
 // Integer parts of the super-block formats, shared with the scalar dot products.
 // Q4_K, Q5_K: eight 6-bit scales and eight 6-bit mins from 12 bytes.
@@ -67,6 +69,12 @@ void hd_codes_q4_k(const hd_block_q4_k *b, int8_t code[256]); // 0..15
 void hd_codes_q5_k(const hd_block_q5_k *b, int8_t code[256]); // 0..31
 void hd_codes_q6_k(const hd_block_q6_k *b, int8_t code[256]); // -32..31
 void hd_codes_iq4(const uint8_t qs[16], const int8_t levels[16], int8_t code[32]);
+
+// Scales of the encoders from the extremes of a block, of eight sub-blocks; as stored, and for Q4_K
+// also as floats: x = scale * code - min.
+void hd_q4_1_scale(float lo, float hi, hd_block_q4_1 *b);
+void hd_q4_k_scales(const float lo[8], const float hi[8], hd_block_q4_k *b, float scale[8],
+                    float min[8]);
 
 // Activation quantizers (hd_quant_act_fn): n is a multiple of 32, of 256.
 void hd_ref_quant_q8_32(void *restrict dst, const float *restrict x, int n);

@@ -5,7 +5,7 @@
 
 #include "kernels/cpu/fns.h"
 
-void hd_ref_dot_fill(hd_cpu_fns *f);  // mm, act_fmt, decode, quant_act
+void hd_ref_dot_fill(hd_cpu_fns *f);  // mm, act_fmt, decode, encode, quant_act
 void hd_ref_attn_fill(hd_cpu_fns *f); // qk, pv, kv_write
 void hd_ref_elem_fill(hd_cpu_fns *f); // the rest
 

@@ -1,4 +1,4 @@
-// Weighted sums of values with AVX2.
+// Weighted sums of values and scores of quantized keys with AVX2.
 #include "kernels/cpu/x86/fvec_avx2.h"
 #include "kernels/cpu/x86/x86.h"
 
@@ -8,5 +8,5 @@ enum { ACCS = 8 }; // accumulators of a tile
 
 void hd_fill_avx2_attn(hd_cpu_fns *f)
 {
-    fill_values(f);
+    fill_attn(f);
 }

@@ -1,4 +1,4 @@
-// Weighted sums of values with AVX-512.
+// Weighted sums of values and scores of quantized keys with AVX-512.
 #include "kernels/cpu/x86/fvec_avx512.h"
 #include "kernels/cpu/x86/x86.h"
 
@@ -8,5 +8,5 @@ enum { ACCS = 16 }; // accumulators of a tile
 
 void hd_fill_avx512_attn(hd_cpu_fns *f)
 {
-    fill_values(f);
+    fill_attn(f);
 }

@@ -168,6 +168,18 @@ static void decode_mxfp4(const void *restrict src, float *restrict dst, int64_t 
         put_levels(dst, p + 1, hd_mxfp4_levels, hd_mxfp4_scale(*p));
 }
 
+// ---- blocks of 128 -------------------------------------------------------------------------
+
+static void decode_f8_b128(const void *restrict src, float *restrict dst, int64_t n)
+{
+    const uint8_t *p = src;
+    for (; n > 0; n -= 128, p += sizeof(hd_block_f8_b128)) {
+        const __m256 d = f_set(load_f32(p)), scale = f_set(256.0f); // see small_e4m3
+        for (int j = 0; j < 128; j += 8, dst += 8)
+            f_store(dst, f_mul(f_mul(f_load_as(HD_F8_E4M3, p + 4 + j), scale), d));
+    }
+}
+
 // ---- super-blocks --------------------------------------------------------------------------
 
 // Group g of 16 elements of Q2_K and Q3_K: two bits of sixteen bytes.
@@ -273,6 +285,7 @@ void hd_fill_avx2_decode(hd_cpu_fns *f)
     f->decode[HD_F16] = decode_f16;
     f->decode[HD_BF16] = decode_bf16;
     f->decode[HD_F8_E4M3] = decode_e4m3;
+    f->decode[HD_F8_B128] = decode_f8_b128;
     f->decode[HD_Q4_0] = decode_q4_0;
     f->decode[HD_Q4_1] = decode_q4_1;
     f->decode[HD_Q5_0] = decode_q5_0;

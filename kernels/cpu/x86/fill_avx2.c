@@ -6,6 +6,7 @@ void hd_fill_avx2(hd_cpu_fns *f)
     hd_fill_avx2_dot(f);
     hd_fill_avx2_dotf(f);
     hd_fill_avx2_decode(f);
+    hd_fill_avx2_encode(f);
     hd_fill_avx2_quant(f);
     hd_fill_avx2_attn(f);
     hd_fill_avx2_kv(f);

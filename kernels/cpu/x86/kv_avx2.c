@@ -39,8 +39,86 @@ static void kv_write_bf16(void *restrict dst, const float *restrict src, int n)
         h[i] = hd_f32_bf16(src[i]);
 }
 
+// ---- blocks --------------------------------------------------------------------------------
+
+// Largest magnitude of 32 floats as bits: integers order like the floats, NaN above all.
+HD_INLINE uint32_t top_magnitude(const float *x)
+{
+    __m256i top = _mm256_setzero_si256();
+    for (int i = 0; i < 32; i += 8)
+        top = _mm256_max_epi32(top, _mm256_and_si256(load256(x + i), _mm256_set1_epi32(INT32_MAX)));
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+    m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(m);
+}
+
+// Eight elements over d, within +-127.
+HD_INLINE __m256i codes8(const float *x, __m256 d)
+{
+    const __m256 top = f_set(127.0f);
+    __m256 t = f_min(f_div(f_load(x), d), top);
+    return _mm256_cvtps_epi32(f_max(t, f_sub(f_zero(), top)));
+}
+
+HD_INLINE __m256i codes32(const float *x, __m256 d)
+{
+    __m256i lo = _mm256_packs_epi32(codes8(x, d), codes8(x + 8, d));
+    __m256i hi = _mm256_packs_epi32(codes8(x + 16, d), codes8(x + 24, d));
+    // Packing works on 128-bit halves: dwords come as 0 2 4 6 | 1 3 5 7.
+    return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(lo, hi),
+                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
+// As hd_ref_encode_q8_0: d kept finite; all codes 0 where it is 0, or NaN for a block that holds
+// something not finite.
+static void kv_write_q8_0(void *restrict dst, const float *restrict src, int n)
+{
+    uint8_t *b = dst;
+    for (int i = 0; i < n; i += 32, b += sizeof(hd_block_q8_0)) {
+        uint32_t top = top_magnitude(src + i);
+        hd_f16 d = {0x7e00};
+        __m256i q = _mm256_setzero_si256();
+        if (top < 0x7f800000u) {
+            float exact = hd_f32_from_bits(top) / 127.0f;
+            d.bits = _cvtss_sh(exact < 65504.0f ? exact : 65504.0f, _MM_FROUND_TO_NEAREST_INT);
+            if (d.bits) q = codes32(src + i, f_set(_cvtsh_ss(d.bits)));
+        }
+        memcpy(b, &d, sizeof(d));
+        _mm256_storeu_si256((__m256i *)(void *)(b + offsetof(hd_block_q8_0, qs)), q);
+    }
+}
+
+// ---- the same for weights ------------------------------------------------------------------
+
+enum { PIECE = 1 << 20 };
+
+HD_INLINE void encode(hd_quant_act_fn *write, hd_dtype type, const float *src, uint8_t *dst,
+                      int64_t n)
+{
+    for (; n > 0; n -= PIECE, src += PIECE, dst += hd_row_bytes(type, PIECE))
+        write(dst, src, (int)(n < PIECE ? n : PIECE));
+}
+
+static void encode_f16(const float *restrict src, void *restrict dst, int64_t n)
+{
+    encode(kv_write_f16, HD_F16, src, dst, n);
+}
+static void encode_bf16(const float *restrict src, void *restrict dst, int64_t n)
+{
+    encode(kv_write_bf16, HD_BF16, src, dst, n);
+}
+static void encode_q8_0(const float *restrict src, void *restrict dst, int64_t n)
+{
+    encode(kv_write_q8_0, HD_Q8_0, src, dst, n);
+}
+
 void hd_fill_avx2_kv(hd_cpu_fns *f)
 {
+    f->encode[HD_F16] = encode_f16;
+    f->encode[HD_BF16] = encode_bf16;
+    f->encode[HD_Q8_0] = encode_q8_0;
     f->kv_write[HD_F16] = kv_write_f16;
     f->kv_write[HD_BF16] = kv_write_bf16;
+    f->kv_write[HD_Q8_0] = kv_write_q8_0;
 }

@@ -103,6 +103,13 @@ HD_INLINE uint16_t load_u16(const uint8_t *p)
     return v;
 }
 
+HD_INLINE float load_f32(const uint8_t *p)
+{
+    float v;
+    memcpy(&v, p, 4);
+    return v;
+}
+
 // MXFP4 scales 2^(e - 128) of four 32-bit exponents.
 HD_INLINE __m128 e8m0_halves(__m128i e)
 {
