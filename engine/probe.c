@@ -3,13 +3,12 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
-#include "kernels/base/pool.h"
 
 #include <stdint.h>
 #include <string.h>
 
 // 256 MiB: eight times the largest last-level cache one would expect per thread pair.
-enum { PROBE_BYTES = 256 << 20, PROBE_TASKS = 64, PROBE_PASSES = 6 };
+enum { PROBE_BYTES = 256 << 20, PROBE_TASKS = 64, PROBE_PASSES = 16 };
 
 typedef struct probe {
     const uint64_t *data;
@@ -31,13 +30,12 @@ static void read_part(void *ctx, int task, int worker)
     p->sum[task] = s[0];
 }
 
-double hd_probe_read_bandwidth(int threads)
+double hd_probe_read_bandwidth(hd_pool *pool)
 {
-    hd_pool *pool = NULL;
     probe p = {0};
     double best = 0;
     uint64_t *data = hd_alloc_big(PROBE_BYTES);
-    if (!data || hd_pool_create(threads, &pool, NULL) != HD_OK) goto done;
+    if (!data) return 0;
     memset(data, 1, PROBE_BYTES);
     p.data = data;
     hd_pool_begin(pool);
@@ -48,8 +46,6 @@ double hd_probe_read_bandwidth(int threads)
         if (rate > best) best = rate;
     }
     hd_pool_end(pool);
-done:
-    hd_pool_destroy(pool);
     hd_free_big(data, PROBE_BYTES);
     return best;
 }

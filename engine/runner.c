@@ -2,6 +2,7 @@
 #include "engine/runner.h"
 
 #include "engine/load.h"
+#include "engine/probe.h"
 #include "kernels/base/mem.h"
 
 enum { OUT_BYTES = 64 << 20 }; // for rows of logits
@@ -139,4 +140,9 @@ void hd_runner_cost(const hd_runner *r, int32_t n, int32_t depth, hd_dry_cost *o
         if (hd_model_plan_dry(r->l.dry, &caps, &cost, NULL) != HD_OK) return;
         add(out, &cost.step);
     }
+}
+
+double hd_runner_read_bandwidth(hd_runner *r)
+{
+    return hd_probe_read_bandwidth(r->l.pool);
 }

@@ -31,6 +31,9 @@ hd_status hd_runner_feed(hd_runner *r, const int32_t *ids, int32_t n, int32_t ch
 // Bytes and operations that feeding n tokens at the current length costs (from the dry plan).
 void hd_runner_cost(const hd_runner *r, int32_t n, int32_t depth, hd_dry_cost *out);
 
+// What the runner's own threads read from memory, in bytes per second (engine/probe.h).
+double hd_runner_read_bandwidth(hd_runner *r);
+
 #ifdef __cplusplus
 }
 #endif

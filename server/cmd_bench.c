@@ -1,6 +1,5 @@
 // hadal bench: prompt and answer speed at given depths of context, next to the memory roofline that
 // was measured in the same run.
-#include "engine/probe.h"
 #include "engine/runner.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/cpu.h"
@@ -170,7 +169,7 @@ static hd_status bench(const hd_config *c, hd_runner *r, hd_err *err)
     hd_rng_seed(&rng, 1);
     for (int32_t i = 0; i < longest + deepest; i++)
         ids[i] = (int32_t)hd_rng_below(&rng, (uint32_t)f->cfg.vocab);
-    double roof = hd_probe_read_bandwidth(f->threads);
+    double roof = hd_runner_read_bandwidth(r);
     print_head(c, f, roof);
     hd_status st = HD_OK;
     for (int d = 0; st == HD_OK && d < depth.n; d++)
