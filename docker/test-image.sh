@@ -20,8 +20,8 @@ made=
 [ -n "$work" ] || { work=$(mktemp -d /tmp/hadal-image.XXXXXX); made=$work; }
 store="--storage-driver overlay --root $work/st --runroot $work/rst"
 name=
+# shellcheck disable=SC2086
 finish() {
-    # shellcheck disable=SC2086
     [ -z "$name" ] || podman $store --runtime runc --cgroup-manager=cgroupfs rm -f "$name" >/dev/null 2>&1 || true
     [ -z "$made" ] || { buildah $store rmi -af >/dev/null 2>&1 || true; rm -rf "$made"; }
 }
