@@ -1,0 +1,79 @@
+#!/bin/sh
+# Makes the root of the image from a built binary: binary, loader, the libraries that ldd shows, their
+# licences, and an SBOM (SPDX 2.3, JSON) of the Debian packages they come from. Runs in the builder.
+#
+# Usage: collect-root.sh BINARY FOLDER
+set -eu
+[ $# -eq 2 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+binary=$1 root=$2
+
+mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/etc" "$root/opt/ml/model" "$root/usr/share/sbom"
+install -d -m 1777 "$root/tmp"
+ln -s usr/lib "$root/lib"
+install -m 755 "$binary" "$root/usr/bin/hadal"
+strip --strip-all "$root/usr/bin/hadal"
+printf 'root:x:0:0:root:/:/nologin\nnobody:x:65534:65534:nobody:/:/nologin\n' >"$root/etc/passwd"
+printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+
+# The loader must be at the path that the binary names; everything else at the path ldd found it.
+missing=$(ldd "$binary" | grep 'not found' || true)
+[ -z "$missing" ] || { echo "error: $binary: $missing" >&2; exit 1; }
+ldd "$binary" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) .*/\1/p' | sort -u >/tmp/libs
+packages=/tmp/packages
+: >$packages
+while read -r lib; do
+    real=$(readlink -f "$lib")
+    case $lib in
+    */ld-linux*) at=$lib ;;
+    *) at=/usr/lib/${lib##*/} ;;
+    esac
+    case $at in
+    /lib/*) at=/usr$at ;;
+    /lib64/*) mkdir -p "$root/usr/lib64"; [ -e "$root/lib64" ] || ln -s usr/lib64 "$root/lib64"; at=/usr$at ;;
+    esac
+    mkdir -p "$root${at%/*}"
+    install -m 755 "$real" "$root$at"
+    { dpkg -S "$real" 2>/dev/null || dpkg -S "${real#/usr}"; } | head -n 1 | sed 's/: .*//' >>$packages
+done </tmp/libs
+# Inside the binary, so not in ldd's list.
+dpkg-query -W -f '${Package}:${Architecture}\n' 'libopenblas-serial-dev' >>$packages
+sort -u -o $packages $packages
+
+# ---- SBOM --------------------------------------------------------------------------------------
+# No time and no random name in it: the same packages give the same file.
+created=$(date -u -d "@${SOURCE_DATE_EPOCH:-0}" +%Y-%m-%dT%H:%M:%SZ)
+sum=$(sha256sum "$root/usr/bin/hadal" | cut -d' ' -f1)
+sbom=$root/usr/share/sbom/hadal.spdx.json
+{
+    printf '{"spdxVersion":"SPDX-2.3","dataLicense":"CC0-1.0","SPDXID":"SPDXRef-DOCUMENT","name":"hadal-image",\n'
+    printf '"documentNamespace":"https://spdx.org/spdxdocs/hadal-image-%s",\n' "$sum"
+    printf '"creationInfo":{"created":"%s","creators":["Tool: hadal-collect-root"]},\n"packages":[\n' "$created"
+    printf '{"SPDXID":"SPDXRef-hadal","name":"hadal","downloadLocation":"NOASSERTION","filesAnalyzed":false,'
+    printf '"licenseDeclared":"MIT","checksums":[{"algorithm":"SHA256","checksumValue":"%s"}]}' "$sum"
+    while read -r p; do
+        dpkg-query -W -f '${Package} ${Version} ${Architecture} ${source:Package}\n' "$p"
+    done <$packages | while read -r name version arch source; do
+        printf ',\n{"SPDXID":"SPDXRef-%s","name":"%s","versionInfo":"%s",' \
+            "$(printf %s "$name" | sed 's/[^A-Za-z0-9.-]/-/g')" "$name" "$version"
+        printf '"downloadLocation":"NOASSERTION","filesAnalyzed":false,"sourceInfo":"Debian source %s",' "$source"
+        printf '"externalRefs":[{"referenceCategory":"PACKAGE-MANAGER","referenceType":"purl",'
+        printf '"referenceLocator":"pkg:deb/debian/%s@%s?arch=%s"}]}' \
+            "$name" "$(printf %s "$version" | sed 's/+/%2B/g')" "$arch"
+    done
+    printf '\n],\n"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES",'
+    printf '"relatedSpdxElement":"SPDXRef-hadal"}]}\n'
+} >"$sbom"
+
+# Licences of what is shipped.
+while read -r p; do
+    name=${p%%:*}
+    if [ -f "/usr/share/doc/$name/copyright" ]; then
+        install -D -m 644 "/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/copyright"
+    fi
+done <$packages
+[ ! -f LICENSE ] || install -D -m 644 LICENSE "$root/usr/share/doc/hadal/copyright"
+
+# One date on everything, so that the same input gives the same layer.
+find "$root" -exec touch -h -d "@${SOURCE_DATE_EPOCH:-0}" {} +
+ldd "$binary"
+du -sk "$root"
