@@ -5,4 +5,8 @@ if(HADAL_PYTHON)
     set_tests_properties(contract PROPERTIES LABELS contract TIMEOUT 1200 SKIP_RETURN_CODE 77)
     add_test(NAME cli COMMAND ${HADAL_PYTHON} ${CMAKE_SOURCE_DIR}/tests/contract/test_cli.py $<TARGET_FILE:hadal>)
     set_tests_properties(cli PROPERTIES LABELS cli TIMEOUT 600)
+    # The interpreter with the SDKs when tests/run.sh made one.
+    add_test(NAME docker.aws_calls COMMAND sh -c
+             "exec \"\${HD_TEST_PYTHON:-${HADAL_PYTHON}}\" ${CMAKE_SOURCE_DIR}/tests/contract/test_aws_calls.py")
+    set_tests_properties(docker.aws_calls PROPERTIES LABELS contract TIMEOUT 120 SKIP_RETURN_CODE 77)
 endif()
