@@ -21,7 +21,7 @@ done
 
 # shellcheck disable=SC2086
 need_packages $PACKAGES_BUILD $PACKAGES_MODEL
-build_preset release
+build_preset release hadal
 [ -n "$model" ] || model=$(default_model)
 
 hadal=$HADAL_ROOT/build/release/server/hadal

@@ -38,7 +38,7 @@ need_packages() {
         die "apt-get install failed:$missing"
 }
 
-# build_preset NAME: configures and builds under build/NAME.
+# build_preset NAME [TARGET]: configures and builds under build/NAME.
 build_preset() {
     launcher=
     command -v ccache >/dev/null && launcher=-DCMAKE_C_COMPILER_LAUNCHER=ccache
@@ -47,7 +47,7 @@ build_preset() {
         cd "$HADAL_ROOT"
         cmake --preset "$1" $launcher >"build-$1.log" 2>&1 || { cat "build-$1.log"; exit 1; }
         rm -f "build-$1.log"
-        cmake --build --preset "$1"
+        cmake --build --preset "$1" --target "${2:-all}"
     ) || die "the build of preset $1 failed"
 }
 
