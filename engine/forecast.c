@@ -25,7 +25,7 @@ static hd_status step_cost(hd_model *dry, hd_dtype kv, int32_t tokens, int32_t c
         .max_context = context,
         .kv_dtype = kv,
     };
-    return hd_model_plan_dry(dry, &caps, out, err);
+    return hd_model_plan(dry, &caps, out, err);
 }
 
 static int64_t sequences(const hd_memory_need *n, int32_t context)

@@ -44,7 +44,7 @@ hd_status hd_room_plan(hd_model *dry, const hd_engine_cfg *cfg, uint64_t out_byt
         .kv_dtype = cfg->kv,
     };
     hd_plan_cost cost;
-    HD_TRY(hd_model_plan_dry(dry, &largest, &cost, err));
+    HD_TRY(hd_model_plan(dry, &largest, &cost, err));
     *caps = (hd_stepper_caps){
         .max_tokens = largest.max_tokens,
         .max_seqs = largest.max_seqs,

@@ -137,7 +137,7 @@ void hd_runner_cost(const hd_runner *r, int32_t n, int32_t depth, hd_dry_cost *o
             .max_context = depth + at + m,
             .kv_dtype = r->l.cfg.kv,
         };
-        if (hd_model_plan_dry(r->l.dry, &caps, &cost, NULL) != HD_OK) return;
+        if (hd_model_plan(r->l.dry, &caps, &cost, NULL) != HD_OK) return;
         add(out, &cost.step);
     }
 }

@@ -270,7 +270,7 @@ static hd_status plan_steps(dry_run *r, const hd_plan_caps *caps, hd_plan_cost *
     return HD_OK;
 }
 
-hd_status hd_model_plan_dry(hd_model *dry, const hd_plan_caps *caps, hd_plan_cost *out, hd_err *err)
+hd_status hd_model_plan(hd_model *dry, const hd_plan_caps *caps, hd_plan_cost *out, hd_err *err)
 {
     dry_run r = {.m = dry};
     *out = (hd_plan_cost){0};
@@ -286,20 +286,5 @@ hd_status hd_model_plan_dry(hd_model *dry, const hd_plan_caps *caps, hd_plan_cos
     if (st == HD_OK) st = plan_steps(&r, caps, out, err);
     hd_free(r.ints);
     hd_free(r.kv);
-    return st;
-}
-
-hd_status hd_model_plan(const hd_model_cfg *cfg, const hd_plan_caps *caps, hd_plan_cost *out,
-                        hd_err *err)
-{
-    const hd_device_cfg device = {.device = "dry"};
-    hd_backend *be = NULL;
-    hd_model *m = NULL;
-    *out = (hd_plan_cost){0};
-    hd_status st = hd_backend_open(&device, &be, err);
-    if (st == HD_OK) st = hd_model_open_dry(cfg, caps->weights, be, &m, err);
-    if (st == HD_OK) st = hd_model_plan_dry(m, caps, out, err);
-    hd_model_close(m);
-    hd_backend_close(be);
     return st;
 }

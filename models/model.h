@@ -115,7 +115,6 @@ void hd_model_close(hd_model *m);
 typedef struct hd_plan_caps { // the largest step the engine will ask for
     int32_t max_tokens, max_seqs, max_out, max_context;
     hd_dtype kv_dtype;
-    hd_weight_types weights;
 } hd_plan_caps;
 typedef struct hd_plan_cost {
     size_t scratch_bytes;      // exact need of hd_step.tmp
@@ -124,12 +123,9 @@ typedef struct hd_plan_cost {
     hd_dry_cost decode;        // of one token of one sequence at max_context
 } hd_plan_cost;
 
-// Runs the forward pass on a dry backend: exact scratch, costs, and a shape check of every op.
-hd_status hd_model_plan(const hd_model_cfg *cfg, const hd_plan_caps *caps, hd_plan_cost *out,
-                        hd_err *err);
-// The same with a model that is open on a dry backend; caps->weights says nothing more.
-hd_status hd_model_plan_dry(hd_model *dry, const hd_plan_caps *caps, hd_plan_cost *out,
-                            hd_err *err);
+// Runs the forward pass of a model that is open on a dry backend: exact scratch, costs, and a shape
+// check of every op.
+hd_status hd_model_plan(hd_model *dry, const hd_plan_caps *caps, hd_plan_cost *out, hd_err *err);
 
 #ifdef __cplusplus
 }

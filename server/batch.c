@@ -32,6 +32,7 @@ typedef struct batch {
     const hd_reading *r;
     record *rec;
     size_t n, next, ended, active;
+    size_t oldest;    // records before it have ended
     size_t first_bad; // n: none
     size_t n_good;
     char why[192]; // what was wrong with first_bad
@@ -194,7 +195,9 @@ static bool poll_window(batch *b)
 {
     bool some = false;
     record *first = NULL;
-    for (size_t i = 0; i < b->next; i++) {
+    while (b->oldest < b->next && !b->rec[b->oldest].a)
+        b->oldest++;
+    for (size_t i = b->oldest; i < b->next; i++) {
         record *rec = &b->rec[i];
         if (!rec->a) continue;
         if (!first) first = rec;

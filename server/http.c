@@ -1,5 +1,5 @@
-// HTTP on libmicrohttpd 0.9.75, one thread per connection. What needs no library is in http_req.c,
-// time limits are in http_watch.c.
+// HTTP on libmicrohttpd 0.9.75, one thread per connection. What needs no library is in http_head.c
+// (which requests are refused) and http_req.c, time limits are in http_watch.c.
 //
 // One hd_http_req lives as long as its connection and is begun anew for each request: the library
 // announces the target (on_target), then calls on_request with the head, with pieces of the body
@@ -30,58 +30,8 @@
 enum {
     STACK_BYTES = 256 << 10,
     SEND_BYTES = 128 << 10, // unsent output of a connection; the kernel doubles it for itself
-    DROP_BYTES = 64 << 10,  // an unwanted body up to here is read, so that the connection lives on
-    MAX_HEADERS_SET = 12,
     STOP_SECONDS = 2,
     SLACK_CONNECTIONS = 64, // the library closes newcomers at its limit; we make room before that
-};
-
-struct hd_http {
-    hd_http_cfg cfg;
-    struct MHD_Daemon *daemon;
-    hd_watch *watch;
-    hd_buf tardy; // the raw answer to clients that are too slow
-    int listener, port;
-    pthread_mutex_t mu;
-    pthread_cond_t idle;
-    int active; // ordinary requests between head and end
-    bool stopping;
-};
-
-typedef struct header {
-    const char *name, *value;
-} header;
-
-struct hd_http_rsp {
-    hd_http_req *rq;
-    header header[MAX_HEADERS_SET];
-    int n_headers;
-    bool answered, failed;
-};
-
-struct hd_http_req {
-    hd_http *h;
-    struct MHD_Connection *mc;
-    hd_watched watched;
-    bool begun, heard, counted; // target seen; head seen; counts in h->active
-    const char *target, *tail;
-    const hd_route *route;
-    unsigned method;
-    hd_buf body;
-    size_t body_limit, dropped;
-    hd_arena arena;
-    char id[HD_REQUEST_ID_BYTES];
-    int refuse; // status that http.c itself answers, 0: none
-    char why[160];
-    bool last, linger; // end the connection; and read on for a while
-    hd_http_rsp rsp;
-    // a streamed answer
-    hd_pull_fn pull;
-    hd_fini_fn fini;
-    void *stream_ctx;
-    hd_buf out;
-    size_t out_at;
-    hd_pull state;
 };
 
 // ---- life of a request ---------------------------------------------------------------------
@@ -137,8 +87,8 @@ static void request_end(hd_http_req *rq)
 void hd_http_set_header(hd_http_rsp *rs, const char *name, const char *value)
 {
     hd_arena *a = &rs->rq->arena;
-    HD_ASSERT(rs->n_headers < MAX_HEADERS_SET);
-    header *hd = &rs->header[rs->n_headers];
+    HD_ASSERT(rs->n_headers < HD_HTTP_HEADERS_SET);
+    hd_http_header_set *hd = &rs->header[rs->n_headers];
     hd->name = hd_arena_dup(a, name, strlen(name));
     hd->value = hd_arena_dup(a, value, strlen(value));
     if (hd->name && hd->value)
@@ -220,81 +170,12 @@ void hd_http_stream(hd_http_rsp *rs, int status, const char *type, hd_pull_fn pu
     if (!queue(rs, status, type, r)) stream_end(rq);
 }
 
-// ---- refusals ------------------------------------------------------------------------------
-
-static void refuse(hd_http_req *rq, int status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static void refuse(hd_http_req *rq, int status, const char *fmt, ...)
-{
-    va_list ap;
-    if (rq->refuse) return; // the first reason stands
-    rq->refuse = status;
-    va_start(ap, fmt);
-    vsnprintf(rq->why, sizeof(rq->why), fmt, ap);
-    va_end(ap);
-}
-
-static void reply_refusal(hd_http_req *rq)
-{
-    hd_buf body = {0};
-    char allow[64] = "";
-    if (rq->route && (rq->refuse == 405 || rq->refuse == 204)) {
-        hd_route_allow(rq->route, allow);
-        hd_http_set_header(&rq->rsp, "Allow", allow);
-    }
-    if (rq->refuse == 204 && rq->h->cfg.cors_origin) {
-        hd_http_set_header(&rq->rsp, "Access-Control-Allow-Methods", allow);
-        hd_http_set_header(&rq->rsp, "Access-Control-Allow-Headers", "*, Authorization");
-    }
-    if (rq->refuse == 401) hd_http_set_header(&rq->rsp, "WWW-Authenticate", "Bearer");
-    if (rq->refuse == 503) {
-        hd_http_set_header(&rq->rsp, "Retry-After", "1");
-        rq->last = true;
-    }
-    if (rq->refuse != 204) rq->h->cfg.error_body(&body, rq->refuse, rq->why);
-    if (body.failed) body.len = 0;
-    hd_http_reply(&rq->rsp, rq->refuse, "application/json", hd_buf_slice(&body));
-    HD_LOG(HD_LOG_DEBUG, "http", "refused", hd_f_int("status", rq->refuse),
-           hd_f_str("why", rq->why));
-    hd_buf_fini(&body);
-}
-
-static void raw_answer(const hd_http_cfg *cfg, hd_buf *out, int status, const char *phrase,
-                       const char *why)
-{
-    hd_buf body = {0};
-    cfg->error_body(&body, status, why);
-    hd_buf_printf(out,
-                  "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                  "Connection: close\r\n\r\n",
-                  status, phrase, body.len);
-    hd_buf_put_slice(out, hd_buf_slice(&body));
-    out->failed |= body.failed;
-    hd_buf_fini(&body);
-}
-
-// In the middle of a body: answer on the socket and end the connection.
-static enum MHD_Result cut_body(hd_http_req *rq, int status, const char *phrase, const char *why)
-{
-    hd_buf out = {0};
-    raw_answer(&rq->h->cfg, &out, status, phrase, why);
-    if (!out.failed) hd_socket_send(rq->watched.fd, hd_buf_slice(&out));
-    hd_buf_fini(&out);
-    rq->linger = true;
-    return MHD_NO;
-}
-
 // ---- head ----------------------------------------------------------------------------------
-
-typedef struct head {
-    size_t n, hosts, lengths, codings;
-    const char *host, *length, *coding, *encoding, *expect;
-} head;
 
 static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name,
                                     const char *value)
 {
-    head *hd = cls;
+    hd_http_head *hd = cls;
     (void)kind;
     const char *v = value ? value : "";
     hd->n++;
@@ -306,105 +187,39 @@ static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const ch
     return MHD_YES;
 }
 
-static void check_framing(hd_http_req *rq, const head *hd)
-{
-    const union MHD_ConnectionInfo *size =
-        MHD_get_connection_info(rq->mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (size && size->header_size > rq->h->cfg.max_header_bytes)
-        refuse(rq, 431, "request head: found %zu bytes, expected at most %zu", size->header_size,
-               rq->h->cfg.max_header_bytes);
-    if (hd->n > rq->h->cfg.max_headers)
-        refuse(rq, 431, "request head: found %zu lines, expected at most %zu", hd->n,
-               rq->h->cfg.max_headers);
-    if (hd->hosts > 1) refuse(rq, 400, "header Host: found %zu, expected one", hd->hosts);
-    if (hd->lengths > 1)
-        refuse(rq, 400, "header Content-Length: found %zu, expected one", hd->lengths);
-    if (hd->lengths && hd->codings)
-        refuse(rq, 400, "found both Content-Length and Transfer-Encoding, expected one of them");
-    if (hd->codings > 1 || (hd->coding && strcasecmp(hd->coding, "chunked") != 0)) {
-        refuse(rq, 400, "header Transfer-Encoding: only chunked is supported");
-        rq->last = true; // where the body ends is not known
-    }
-}
-
-static void check_route(hd_http_req *rq, const char *method)
-{
-    const hd_http_cfg *cfg = &rq->h->cfg;
-    hd_slice path = hd_target_path(rq->target);
-    rq->method = hd_method_of(method);
-    char *copy = hd_arena_dup(&rq->arena, path.p, path.n);
-    if (!copy) {
-        refuse(rq, 503, "out of memory");
-        return;
-    }
-    path.p = copy;
-    rq->route = hd_route_find(cfg->routes, cfg->n_routes, path, &rq->tail);
-    if (!rq->route) {
-        refuse(rq, 404, "no such path: %.100s", path.p);
-        return;
-    }
-    unsigned allowed = rq->route->methods | HD_METHOD_OPTIONS;
-    if (allowed & HD_METHOD_GET) allowed |= HD_METHOD_HEAD;
-    if (!(allowed & rq->method)) refuse(rq, 405, "%.20s is not allowed here", method);
-    if (rq->method == HD_METHOD_OPTIONS && !(rq->route->methods & HD_METHOD_OPTIONS))
-        refuse(rq, 204, "options");
-}
-
-// Ordinary requests take a slot; control routes never wait for one.
-static void check_slot(hd_http_req *rq)
-{
-    hd_http *h = rq->h;
-    const char *why = "not now";
-    if (rq->refuse || !rq->route) return;
-    int status = h->cfg.admit ? h->cfg.admit(h->cfg.server, rq, rq->route, &why) : 0;
-    if (status) refuse(rq, status, "%s", why);
-    if (rq->refuse || rq->route->control) return;
-    pthread_mutex_lock(&h->mu);
-    rq->counted = !h->stopping && h->active < h->cfg.max_connections;
-    h->active += rq->counted;
-    pthread_mutex_unlock(&h->mu);
-    if (!rq->counted)
-        refuse(rq, 503, "all %d connections for requests are in use", h->cfg.max_connections);
-}
-
-static void check_body(hd_http_req *rq, const head *hd)
-{
-    size_t most = rq->h->cfg.max_body_bytes;
-    if (rq->route && rq->route->max_body < most) most = rq->route->max_body;
-    rq->body_limit = most;
-    uint64_t length = hd->length ? strtoull(hd->length, NULL, 10) : 0;
-    size_t allowed = most ? most : DROP_BYTES;
-    if (length > allowed)
-        refuse(rq, 413, "body: found %llu bytes, expected at most %zu", (unsigned long long)length,
-               allowed);
-    if (hd->encoding && hd->encoding[0] && strcasecmp(hd->encoding, "identity") != 0)
-        refuse(rq, 415, "header Content-Encoding: found '%.40s', only identity is supported",
-               hd->encoding);
-}
-
 static enum MHD_Result on_head(hd_http_req *rq, const char *method)
 {
-    head hd = {0};
+    hd_http_head hd = {0};
+    const union MHD_ConnectionInfo *size =
+        MHD_get_connection_info(rq->mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     rq->heard = true;
+    if (size) hd.bytes = size->header_size;
     MHD_get_connection_values(rq->mc, MHD_HEADER_KIND, count_header, &hd);
-    if (!rq->target) refuse(rq, 503, "out of memory");
-    check_framing(rq, &hd);
-    if (!rq->refuse) check_route(rq, method);
-    check_body(rq, &hd);
-    check_slot(rq);
+    hd_http_check_head(rq, &hd, method);
     hd_watch_phase(rq->h->watch, &rq->watched, HD_PHASE_BODY);
     if (!rq->refuse) return MHD_YES;
     // A short body is read and dropped and the connection goes on; else the answer comes first and
     // the connection ends.
-    bool long_body = hd.coding || (hd.length && strtoull(hd.length, NULL, 10) > DROP_BYTES);
+    bool long_body = hd.coding || (hd.length && strtoull(hd.length, NULL, 10) > HD_HTTP_DROP_BYTES);
     if (!rq->last && !hd.expect && !long_body) return MHD_YES;
     rq->last = true;
     rq->linger = hd.coding || hd.length;
-    reply_refusal(rq);
+    hd_http_reply_refusal(rq);
     return rq->rsp.failed ? MHD_NO : MHD_YES;
 }
 
 // ---- body and end --------------------------------------------------------------------------
+
+// In the middle of a body: answer on the socket and end the connection.
+static enum MHD_Result cut_body(hd_http_req *rq, int status, const char *phrase, const char *why)
+{
+    hd_buf out = {0};
+    hd_http_raw_answer(&rq->h->cfg, &out, status, phrase, why);
+    if (!out.failed) hd_socket_send(rq->watched.fd, hd_buf_slice(&out));
+    hd_buf_fini(&out);
+    rq->linger = true;
+    return MHD_NO;
+}
 
 static enum MHD_Result on_body(hd_http_req *rq, const char *p, size_t n)
 {
@@ -412,7 +227,7 @@ static enum MHD_Result on_body(hd_http_req *rq, const char *p, size_t n)
     if (rq->rsp.answered) return MHD_YES;
     if (rq->refuse || rq->body_limit == 0) {
         rq->dropped += n;
-        return rq->dropped <= DROP_BYTES
+        return rq->dropped <= HD_HTTP_DROP_BYTES
                    ? MHD_YES
                    : cut_body(rq, 413, "Content Too Large", "body: none is expected here");
     }
@@ -434,7 +249,7 @@ static enum MHD_Result on_end(hd_http_req *rq)
     if (rs->answered) return rs->failed ? MHD_NO : MHD_YES;
     hd_watch_phase(rq->h->watch, &rq->watched, HD_PHASE_BUSY);
     if (rq->refuse)
-        reply_refusal(rq);
+        hd_http_reply_refusal(rq);
     else
         rq->route->handle(rq->h->cfg.server, rq, rs);
     HD_ASSERT(rs->answered);
@@ -547,7 +362,7 @@ static struct MHD_Daemon *start_daemon(hd_http *h)
 static hd_status start(hd_http *h, hd_err *err)
 {
     const hd_http_cfg *c = &h->cfg;
-    raw_answer(c, &h->tardy, 408, "Request Timeout", "the request did not arrive in time");
+    hd_http_raw_answer(c, &h->tardy, 408, "Request Timeout", "the request did not arrive in time");
     HD_CHECK(!h->tardy.failed, err, HD_E_NOMEM, "out of memory");
     hd_watch_cfg limits = {.head_seconds = c->header_seconds,
                            .body_seconds = c->body_idle_seconds,

@@ -1,10 +1,87 @@
-// The parts of HTTP that need no library: targets, routes, ids, sockets. Private to http*.c.
+// What http.c, http_head.c and http_req.c share; private to them. The library's types are only
+// named here: http.c alone includes it.
 #ifndef HADAL_SERVER_HTTP_IMPL_H
 #define HADAL_SERVER_HTTP_IMPL_H
 
 #include "server/http.h"
+#include "server/http_watch.h"
 
-enum { HD_REQUEST_ID_BYTES = 72 };
+#include <pthread.h>
+
+struct MHD_Connection;
+struct MHD_Daemon;
+
+enum {
+    HD_REQUEST_ID_BYTES = 72,
+    HD_HTTP_HEADERS_SET = 12,
+    HD_HTTP_DROP_BYTES =
+        64 << 10, // an unwanted body up to here is read, and the connection lives on
+};
+
+struct hd_http {
+    hd_http_cfg cfg;
+    struct MHD_Daemon *daemon;
+    hd_watch *watch;
+    hd_buf tardy; // the raw answer to clients that are too slow
+    int listener, port;
+    pthread_mutex_t mu;
+    pthread_cond_t idle;
+    int active; // ordinary requests between head and end
+    bool stopping;
+};
+
+typedef struct hd_http_header_set {
+    const char *name, *value;
+} hd_http_header_set;
+
+struct hd_http_rsp {
+    hd_http_req *rq;
+    hd_http_header_set header[HD_HTTP_HEADERS_SET];
+    int n_headers;
+    bool answered, failed;
+};
+
+struct hd_http_req {
+    hd_http *h;
+    struct MHD_Connection *mc;
+    hd_watched watched;
+    bool begun, heard, counted; // target seen; head seen; counts in h->active
+    const char *target, *tail;
+    const hd_route *route;
+    unsigned method;
+    hd_buf body;
+    size_t body_limit, dropped;
+    hd_arena arena;
+    char id[HD_REQUEST_ID_BYTES];
+    int refuse; // status that is answered without the route's handler, 0: none
+    char why[160];
+    bool last, linger; // end the connection; and read on for a while
+    hd_http_rsp rsp;
+    // a streamed answer
+    hd_pull_fn pull;
+    hd_fini_fn fini;
+    void *stream_ctx;
+    hd_buf out;
+    size_t out_at;
+    hd_pull state;
+};
+
+// ---- http_head.c ---------------------------------------------------------------------------
+
+typedef struct hd_http_head { // of a request, as far as it decides how to go on
+    size_t bytes, n, hosts, lengths, codings;
+    const char *host, *length, *coding, *encoding, *expect;
+} hd_http_head;
+
+// Finds the route and takes a slot, or sets rq->refuse and rq->why.
+void hd_http_check_head(hd_http_req *rq, const hd_http_head *hd, const char *method);
+// Answers a request that was refused.
+void hd_http_reply_refusal(hd_http_req *rq);
+// A whole answer as bytes, for where the library takes none.
+void hd_http_raw_answer(const hd_http_cfg *cfg, hd_buf *out, int status, const char *phrase,
+                        const char *why);
+
+// ---- http_req.c ----------------------------------------------------------------------------
 
 // Path of a request target: without scheme, authority, query and one trailing slash.
 hd_slice hd_target_path(const char *target);

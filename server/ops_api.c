@@ -7,6 +7,14 @@
 
 enum { BATCH_MB = 6, BATCH_TOTAL_MB = 100 }; // the platform's limit on both together
 
+static void refuse(hd_http_rsp *rs, int status, const char *why)
+{
+    hd_buf w = {0};
+    hd_server_error_body(&w, status, why);
+    hd_http_reply(rs, status, "application/json", hd_buf_slice(&w));
+    hd_buf_fini(&w);
+}
+
 void hd_handle_metrics(void *server, hd_http_req *rq, hd_http_rsp *rs)
 {
     hd_server *sv = server;
@@ -60,9 +68,7 @@ void hd_handle_info(void *server, hd_http_req *rq, hd_http_rsp *rs)
     hd_buf w = {0};
     (void)rq;
     if (!e) {
-        hd_server_error_body(&w, 503, "the model is loading");
-        hd_http_reply(rs, 503, "application/json", hd_buf_slice(&w));
-        hd_buf_fini(&w);
+        refuse(rs, 503, "the model is loading");
         return;
     }
     const hd_model_facts *f = hd_engine_facts(e);
@@ -81,14 +87,6 @@ void hd_handle_info(void *server, hd_http_req *rq, hd_http_rsp *rs)
                   (long long)sv->cfg->max_best_of, (long long)sv->cfg->max_stop,
                   (int)f->max_context - 1, (int)f->max_context, (long long)sv->cfg->max_seqs, 1);
     hd_http_reply(rs, 200, "application/json", hd_buf_slice(&w));
-    hd_buf_fini(&w);
-}
-
-static void refuse(hd_http_rsp *rs, int status, const char *why)
-{
-    hd_buf w = {0};
-    hd_server_error_body(&w, status, why);
-    hd_http_reply(rs, status, "application/json", hd_buf_slice(&w));
     hd_buf_fini(&w);
 }
 

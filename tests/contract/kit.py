@@ -248,3 +248,19 @@ def chat(text, **more):
 
 
 LONG = {"prompt": "Count: one, two, three,", "max_tokens": 2000, "ignore_eos": True, "temperature": 1}
+
+
+def slowest_while_busy(s, path):
+    """Seconds of the slowest GET of path while eight generations run."""
+    done = threading.Event()
+    slowest = 0.0
+    worker = threading.Thread(target=lambda: (parallel(8, lambda i: s.post(
+        {"prompt": f"{i} " * 40, "max_tokens": 12})), done.set()))
+    worker.start()
+    while not done.is_set():
+        t = time.monotonic()
+        assert s.request("GET", path).status == 200
+        slowest = max(slowest, time.monotonic() - t)
+        time.sleep(0.05)
+    worker.join()
+    return slowest

@@ -1,7 +1,6 @@
 """OpenAI chat completions on /invocations and /v1/chat/completions."""
 import json
 
-import kit
 from kit import chat, test
 
 

@@ -84,8 +84,7 @@ def SM_188_87_invoke_through_the_gateway(s):
             a, direct = invoke(g, body), s.post(body)
             assert a.status == 200 and a.headers["Content-Type"] == "application/json"
             assert type(a.json) is type(direct.json)
-            for h in ("X-Request-Id", "Retry-After", "Server"):
-                assert h == "Server" or h not in a.headers
+            assert "X-Request-Id" not in a.headers and "Retry-After" not in a.headers
             assert "x-amzn-RequestId" in a.headers
         a = invoke(g, {"prompt": "a", "max_tokens": 1}, {"X-Amzn-SageMaker-Inference-Id": "i-1",
                                                         "Authorization": "x", "Cookie": "y"})

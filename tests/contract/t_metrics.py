@@ -1,6 +1,5 @@
 """/metrics: Prometheus text, under our names and vLLM's."""
 import re
-import threading
 import time
 
 import kit
@@ -142,17 +141,7 @@ def SM_77_probes_are_not_traffic(_):
 
 @test
 def SM_21_175_metrics_answer_under_load(s):
-    done = threading.Event()
-    slowest = 0.0
-    worker = threading.Thread(target=lambda: (kit.parallel(8, lambda i: s.post(
-        {"prompt": f"{i} " * 40, "max_tokens": 12})), done.set()))
-    worker.start()
-    while not done.is_set():
-        t = time.monotonic()
-        assert s.request("GET", "/metrics").status == 200
-        slowest = max(slowest, time.monotonic() - t)
-        time.sleep(0.05)
-    worker.join()
+    slowest = kit.slowest_while_busy(s, "/metrics")
     assert slowest < 1 * kit.SLOW, slowest
 
 

@@ -1,5 +1,4 @@
 """Start, health, port, signals, failures to load."""
-import json
 import signal
 import socket
 import subprocess
@@ -114,17 +113,7 @@ def SM_70_71_80_health_routes_and_methods(s):
 
 @test
 def SM_72_ping_is_fast_under_load(s):
-    done = threading.Event()
-    slowest = 0.0
-    worker = threading.Thread(target=lambda: (kit.parallel(8, lambda i: s.post(
-        {"prompt": f"{i} " * 40, "max_tokens": 12})), done.set()))
-    worker.start()
-    while not done.is_set():
-        t = time.monotonic()
-        assert s.request("GET", "/ping").status == 200
-        slowest = max(slowest, time.monotonic() - t)
-        time.sleep(0.05)
-    worker.join()
+    slowest = kit.slowest_while_busy(s, "/ping")
     assert slowest < 1 * kit.SLOW, slowest
 
 

@@ -1,6 +1,7 @@
 #include "tests/golden/stepper.h"
 
 #include "kernels/base/rng.h"
+#include "tests/harness/plan_dry.h"
 #include "tests/harness/test.h"
 
 #include <stdlib.h>
@@ -76,7 +77,7 @@ void stepper_open(stepper *s, hd_model *m, hd_dtype kv_dtype, int32_t page_token
     s->max_context = max_context;
     s->page_tokens = page_tokens;
     s->max_pages = (max_context + page_tokens - 1) / page_tokens;
-    ok(hd_model_plan(&m->cfg, &caps, &cost, &err), &err);
+    ok(hd_test_plan(&m->cfg, &caps, &cost, &err), &err);
     s->tmp.cap = cost.scratch_bytes;
     s->tmp.base = device_memory(s->be, cost.scratch_bytes, HD_MEM_SCRATCH);
     open_planes(s, kv_dtype);

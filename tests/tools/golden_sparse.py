@@ -5,13 +5,12 @@ files back. It is transformers' class in float32 (eager attention, eager experts
 script reference_sparse.py in float32. That script in float64 measures the reference's rounding and
 finds prompts whose routing is not a matter of rounding.
 """
-import json
 import math
 import pathlib
 import tempfile
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 import golden_kit as kit
 from golden_kit import TYPES, VOCAB

@@ -110,6 +110,20 @@ static inline hd_binder *binder(const hd_source *src, hd_backend *be, const hd_m
     return b;
 }
 
+typedef struct progress { // what hd_model_opts.progress heard
+    int calls;
+    uint64_t done, total;
+} progress;
+
+static inline void on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    progress *p = ctx;
+    EXPECT(done >= p->done && done <= total);
+    p->calls++;
+    p->done = done;
+    p->total = total;
+}
+
 static const hd_model_opts keep = {.weights = HD_WEIGHTS_ALL(HD_DTYPE_NONE)};
 
 #endif

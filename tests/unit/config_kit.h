@@ -79,4 +79,24 @@ static inline hd_status read_gguf(const char *arch, const gguf_int *ints, size_t
     return st;
 }
 
+// Files that are refused, and a part of why.
+typedef struct gguf_refusal {
+    const char *arch;
+    void (*more)(hd_gguf_writer *w);
+    const char *message;
+} gguf_refusal;
+
+typedef hd_status gguf_reader(const char *arch, void (*more)(hd_gguf_writer *w), hd_model_cfg *cfg,
+                              hd_err *err);
+
+static inline void expect_gguf_refusals(gguf_reader *read, const gguf_refusal *row, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        hd_model_cfg cfg;
+        hd_err err = {0};
+        EXPECT(read(row[i].arch, row[i].more, &cfg, &err) != HD_OK);
+        EXPECT_CONTAINS(err.msg, row[i].message);
+    }
+}
+
 #endif

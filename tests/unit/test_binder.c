@@ -279,20 +279,6 @@ static void bind_many(hd_binder *b, hd_weight **w)
         hd_bind(b, &w[i], HD_USE_MATRIX, HD_SHARD_NONE, 1, (1 + i % 7) * 8, 64, "w%d", i);
 }
 
-typedef struct progress {
-    int calls;
-    uint64_t done, total;
-} progress;
-
-static void on_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    progress *p = ctx;
-    EXPECT(done >= p->done && done <= total);
-    p->calls++;
-    p->done = done;
-    p->total = total;
-}
-
 static void packs_in_parallel(void)
 {
     files f = {0};

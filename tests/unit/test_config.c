@@ -440,11 +440,7 @@ static void add_text_heads(hd_gguf_writer *w)
 
 static void gguf_refuses(void)
 {
-    static const struct {
-        const char *arch;
-        void (*more)(hd_gguf_writer *w);
-        const char *message;
-    } row[] = {
+    static const gguf_refusal row[] = {
         {"mamba", NULL,
          "general.architecture 'mamba' is not supported; supported: llama, qwen2, qwen3"},
         {"llama", add_experts, "key 'llama.expert_count': found 8, expected 0"},
@@ -457,12 +453,7 @@ static void gguf_refuses(void)
         {"llama", add_nan_theta, "key 'llama.rope.freq_base': found nan, expected a"},
         {"llama", add_text_heads, "llama.attention.head_count_kv"},
     };
-    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
-        hd_model_cfg cfg;
-        hd_err err = {0};
-        EXPECT(from_gguf(row[i].arch, row[i].more, &cfg, &err) != HD_OK);
-        EXPECT_CONTAINS(err.msg, row[i].message);
-    }
+    expect_gguf_refusals(from_gguf, row, sizeof(row) / sizeof(row[0]));
 }
 
 static void gguf_without_keys(void)

@@ -232,11 +232,7 @@ static void moe_scaled(hd_gguf_writer *w)
 
 static void gguf_refuses(void)
 {
-    static const struct {
-        const char *arch;
-        void (*more)(hd_gguf_writer *w);
-        const char *message;
-    } row[] = {
+    static const gguf_refusal row[] = {
         {"deepseek2", NULL, "missing key 'deepseek2.attention.kv_lora_rank'"},
         {"deepseek2", put_latent, "missing key 'deepseek2.attention.key_length'"},
         {"deepseek2", no_value_length, "missing key 'deepseek2.attention.value_length'"},
@@ -256,12 +252,7 @@ static void gguf_refuses(void)
         {"deepseek", moe_scaled, "key 'deepseek.expert_weights_scale': found 2, expected 1"},
         {"deepseek32", NULL, "general.architecture 'deepseek32' is not supported; supported: "},
     };
-    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
-        hd_model_cfg cfg;
-        hd_err err = {0};
-        EXPECT(from_gguf(row[i].arch, row[i].more, &cfg, &err) != HD_OK);
-        EXPECT_CONTAINS(err.msg, row[i].message);
-    }
+    expect_gguf_refusals(from_gguf, row, sizeof(row) / sizeof(row[0]));
 }
 
 HD_TEST_MAIN("config_deepseek_gguf", {"gguf_moe", gguf_moe}, {"gguf_latent", gguf_latent},

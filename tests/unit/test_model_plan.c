@@ -1,6 +1,7 @@
 // Planning on the dry backend: sizes and costs of published models against their published numbers,
 // and that the plan covers every smaller step.
 #include "models/model.h"
+#include "tests/harness/plan_dry.h"
 #include "tests/harness/test.h"
 
 #include <stdio.h>
@@ -145,7 +146,7 @@ static double attention_macs(const hd_model_cfg *c, double keys)
 static void check_published(const published *p)
 {
     const hd_device_cfg dry = {.device = "dry"};
-    const hd_plan_caps caps = {512, 16, 16, 4096, HD_BF16, as_stored};
+    const hd_plan_caps caps = {512, 16, 16, 4096, HD_BF16};
     hd_model_cfg c = config(p->config);
     hd_backend *be;
     hd_model *m;
@@ -160,7 +161,7 @@ static void check_published(const published *p)
     double idle = idle_elements(&c);
     EXPECT_NEAR((params - idle) / 1e9, p->active > 0 ? p->active : params / 1e9, 0.05);
 
-    if (hd_model_plan(&c, &caps, &cost, &err) != HD_OK)
+    if (hd_test_plan(&c, &caps, &cost, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s: %s", p->name, err.msg);
     EXPECT_INT(cost.kv_bytes_per_token, p->kv_per_token);
     // One token reads every weight once, but of the table of embeddings a single row, and only the
@@ -191,10 +192,10 @@ static const char narrow[] = "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden
 
 static size_t scratch(const hd_model_cfg *c, int32_t tokens, int32_t seqs, int32_t out)
 {
-    const hd_plan_caps caps = {tokens, seqs, out, 64, HD_F16, as_stored};
+    const hd_plan_caps caps = {tokens, seqs, out, 64, HD_F16};
     hd_plan_cost cost;
     hd_err err = {0};
-    if (hd_model_plan(c, &caps, &cost, &err) != HD_OK)
+    if (hd_test_plan(c, &caps, &cost, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
     return cost.scratch_bytes;
 }
@@ -214,10 +215,10 @@ static void smaller_steps_need_less(void)
 static void plan_refuses_nothing(void)
 {
     hd_model_cfg c = config(narrow);
-    const hd_plan_caps caps = {0, 1, 1, 1, HD_F32, as_stored};
+    const hd_plan_caps caps = {0, 1, 1, 1, HD_F32};
     hd_plan_cost cost;
     hd_err err = {0};
-    EXPECT_INT(hd_model_plan(&c, &caps, &cost, &err), HD_E_INVAL);
+    EXPECT_INT(hd_test_plan(&c, &caps, &cost, &err), HD_E_INVAL);
     EXPECT_CONTAINS(err.msg, "plan for 0 tokens");
 }
 
