@@ -50,10 +50,14 @@ typedef struct hd_engine_cfg { // hd_engine_cfg_init gives the defaults
     int32_t max_seqs;          // sequences decoded at once
     int32_t max_step_tokens;   // token budget of one step
     int32_t max_queue;         // waiting requests; more are refused with HD_E_BUSY
+    int32_t max_queue_tokens;  // prompt tokens of the waiting; one request may always wait
+    int64_t max_queue_bytes;   // memory of the waiting
+    bool prefix_cache;         // keep pages of keys and values for prompts that begin alike
     uint64_t memory;           // bytes for everything; 0: hd_cpu_budget
     bool deterministic;        // own kernels only
     bool need_chat;            // an unknown chat template is an error
     const char *chat_template; // NULL: choose; "none": raw prompts only
+    int slow_reader_ms;        // an unread stream gives way to waiting requests after so long
     int stall_ms;              // no scheduler progress for so long is unhealthy
     hd_clock clock;
     // Called from the opening thread while loading; done/total in bytes during HD_LOAD_WEIGHTS.
@@ -94,9 +98,11 @@ void hd_stream_close(hd_stream *s);  // drops the consumer's reference (cancels 
 
 typedef struct hd_engine_stats {
     int32_t running, waiting;
-    int32_t pages_used, pages_total;
+    int32_t pages_used, pages_cached, pages_total; // cached: of ended requests, free when needed
     uint64_t requests, finished, cancelled, failed, refused;
     uint64_t tokens_in, tokens_out, steps;
+    uint64_t preemptions;                // pages taken away from a running request
+    uint64_t prefix_asked, prefix_found; // prompt tokens looked up, and found in the cache
     uint64_t step_allocs; // heap allocations made inside steps: stays 0 unless something is wrong
 } hd_engine_stats;
 void hd_engine_stats_read(const hd_engine *e, hd_engine_stats *out);

@@ -22,6 +22,10 @@ void hd_engine_cfg_init(hd_engine_cfg *cfg)
         .max_seqs = 16,
         .max_step_tokens = 512,
         .max_queue = 128,
+        .max_queue_tokens = 1 << 20,
+        .max_queue_bytes = 256 << 20,
+        .prefix_cache = true,
+        .slow_reader_ms = 1000,
         .stall_ms = 120000,
         .clock = hd_clock_real,
     };
@@ -58,6 +62,9 @@ static hd_status check_cfg(const hd_engine_cfg *c, hd_err *err)
         {"max_seqs", c->max_seqs, 1, MAX_SEQS},
         {"max_step_tokens", c->max_step_tokens, 1, MAX_STEP_TOKENS},
         {"max_queue", c->max_queue, 0, INT32_MAX - MAX_SEQS},
+        {"max_queue_tokens", c->max_queue_tokens, 0, INT32_MAX},
+        {"max_queue_bytes", c->max_queue_bytes, 0, INT64_MAX},
+        {"slow_reader_ms", c->slow_reader_ms, 0, INT32_MAX},
         {"stall_ms", c->stall_ms, 1, INT32_MAX},
     };
     HD_CHECK(c->model, err, HD_E_INVAL, "no model was named");
@@ -250,7 +257,7 @@ static hd_status make_room(hd_loaded *l, hd_err *err)
     hd_load_progress(l, HD_LOAD_PLAN, 0, 0);
     HD_TRY(share_memory(l, err));
     HD_TRY(hd_kvpool_create(l->model->arch, &l->model->cfg, l->be, l->cfg.kv, l->facts.kv_pages,
-                            &l->kv, err));
+                            l->cfg.prefix_cache, &l->kv, err));
     return hd_stepper_create(l->model, l->kv, &l->caps, &l->step, err);
 }
 
@@ -311,6 +318,7 @@ void hd_load_log_ready(const hd_loaded *l)
            hd_f_f64("cache_mib", (double)f->kv_bytes / (1 << 20), 1),
            hd_f_int("cache_pages", f->kv_pages), hd_f_int("context", f->max_context),
            hd_f_int("seqs", l->cfg.max_seqs), hd_f_int("step_tokens", l->cfg.max_step_tokens),
+           hd_f_bool("prefix_cache", l->cfg.prefix_cache),
            hd_f_bool("deterministic", l->cfg.deterministic),
            hd_f_f64("seconds", seconds_since(l->began_ns), 2));
 }

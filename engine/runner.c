@@ -17,6 +17,7 @@ hd_status hd_runner_open(const hd_engine_cfg *cfg, hd_runner **out, hd_err *err)
     hd_engine_cfg own = *cfg;
     *out = NULL;
     own.max_seqs = 1;
+    own.prefix_cache = false;
     hd_runner *r = hd_calloc(1, sizeof(*r));
     HD_CHECK(r, err, HD_E_NOMEM, "no memory for the runner");
     hd_status st = hd_load(&own, HD_LOAD_IDS, OUT_BYTES, &r->l, err);

@@ -58,6 +58,17 @@ static hd_status check(const hd_request *rq, int32_t vocab, hd_err *err)
     return HD_OK;
 }
 
+int64_t hd_sampler_bytes(const hd_request *rq)
+{
+    const int64_t entry = sizeof(hd_sample_entry) + 4 * sizeof(int32_t); // and its slots
+    const hd_sample_params *p = &rq->sample;
+    int64_t n = rq->n_bias;
+    if (p->repetition_penalty != 1) n += rq->n_prompt;
+    if (p->repetition_penalty != 1 || p->presence_penalty != 0 || p->frequency_penalty != 0)
+        n += rq->max_new_tokens;
+    return (int64_t)sizeof(hd_sampler) + n * entry;
+}
+
 static hd_status allocate(hd_sampler *s, const hd_request *rq, hd_err *err)
 {
     int64_t n = (int64_t)rq->n_bias + s->n_barred;

@@ -43,7 +43,8 @@ typedef struct hd_sampler hd_sampler;
 // Copies what it needs from rq, whose stop_ids are all that shall count. vocab bounds ids.
 // Allocation happens here, never in hd_sample.
 hd_status hd_sampler_create(const hd_request *rq, int32_t vocab, hd_sampler **out, hd_err *err);
-void hd_sampler_destroy(hd_sampler *s); // NULL is legal
+void hd_sampler_destroy(hd_sampler *s);         // NULL is legal
+int64_t hd_sampler_bytes(const hd_request *rq); // memory one will take, about
 // How many candidates it wants: fixed by the request, so company never changes it.
 int32_t hd_sampler_k(const hd_sampler *s);
 // Whether the parameters can need logits beyond the best K candidates.

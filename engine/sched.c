@@ -1,5 +1,5 @@
-// The scheduler thread and the mailbox in front of it. What happens inside one step is in
-// sched_step.c.
+// The scheduler thread and the mailbox in front of it. Who may run is decided in sched_admit.c,
+// what happens inside one step in sched_step.c.
 #include "engine/sched_impl.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -9,15 +9,30 @@
 #include <time.h>
 
 enum {
-    IDLE_MS = 1000,     // between heartbeats when there is nothing to do
-    BLOCKED_MS = 20,    // when all sequences wait for their readers
-    OVERTAKEN_MAX = 32, // a waiting request that was passed so often goes first
+    IDLE_MS = 1000,  // between heartbeats when there is nothing to do
+    BLOCKED_MS = 20, // when all sequences wait for their readers
 };
 
 // ---- mailbox: any thread -------------------------------------------------------------------
 
+// An empty queue takes any request.
+static hd_status check_queue(const hd_sched *s, const hd_request *rq, hd_err *err)
+{
+    const hd_engine_cfg *c = &s->l->cfg;
+    const int64_t tokens = s->queued_tokens + rq->n_prompt;
+    const int64_t bytes = s->queued_bytes + hd_seq_bytes(rq);
+    if (s->queued_tokens == 0) return HD_OK;
+    HD_CHECK(tokens <= c->max_queue_tokens, err, HD_E_BUSY,
+             "%lld prompt tokens are waiting, %d more are not taken", (long long)s->queued_tokens,
+             rq->n_prompt);
+    HD_CHECK(bytes <= c->max_queue_bytes, err, HD_E_BUSY,
+             "requests of %lld KiB are waiting, no more are taken",
+             (long long)(s->queued_bytes >> 10));
+    return HD_OK;
+}
+
 // Takes one of the places for live requests.
-static hd_status take_place(hd_sched *s, hd_err *err)
+static hd_status take_place(hd_sched *s, const hd_request *rq, hd_err *err)
 {
     const int64_t places = (int64_t)s->l->cfg.max_seqs + s->l->cfg.max_queue;
     const int64_t now = hd_now_ns(&s->l->cfg.clock);
@@ -30,10 +45,14 @@ static hd_status take_place(hd_sched *s, hd_err *err)
     else if (s->n_live >= places)
         st = HD_FAIL(err, HD_E_BUSY, "%d requests are running and waiting, no more are taken",
                      s->n_live);
+    else
+        st = check_queue(s, rq, err);
     if (st == HD_OK) {
         // Being idle for long is no stall.
         if (s->n_live++ == 0) s->beat_ns = now;
         s->stats.requests++;
+        s->queued_tokens += rq->n_prompt;
+        s->queued_bytes += hd_seq_bytes(rq);
     } else {
         s->stats.refused++;
     }
@@ -41,11 +60,13 @@ static hd_status take_place(hd_sched *s, hd_err *err)
     return st;
 }
 
-static void give_place_back(hd_sched *s)
+static void give_place_back(hd_sched *s, const hd_request *rq)
 {
     pthread_mutex_lock(&s->lock);
     s->stats.requests--;
     s->n_live--;
+    s->queued_tokens -= rq->n_prompt;
+    s->queued_bytes -= hd_seq_bytes(rq);
     pthread_cond_broadcast(&s->drained);
     hd_bell_ring(s->bell);
     pthread_mutex_unlock(&s->lock);
@@ -55,16 +76,16 @@ hd_status hd_sched_submit(hd_sched *s, const hd_request *rq, hd_stream **out, hd
 {
     hd_seq *q = NULL;
     *out = NULL;
-    HD_TRY(take_place(s, err));
+    HD_TRY(take_place(s, rq, err));
     hd_status st = hd_seq_create(rq, &s->limits, s->bell, &q, err);
     if (st != HD_OK) {
-        give_place_back(s);
+        give_place_back(s, rq);
         return st;
     }
     *out = q->stream;
     q->submit_ns = hd_now_ns(&s->l->cfg.clock);
     pthread_mutex_lock(&s->lock);
-    q->arrival = s->n_arrived++;
+    q->rank.arrival = s->n_arrived++;
     *s->inbox_end = q;
     s->inbox_end = &q->next;
     s->stats.waiting++;
@@ -120,16 +141,16 @@ static void count_end(hd_engine_stats *t, hd_finish finish)
 void hd_sched_end(hd_sched *s, hd_seq *q, hd_finish finish)
 {
     hd_usage usage;
-    const bool ran = q->admit_ns != HD_SEQ_NEVER;
     hd_seq_usage(q, hd_now_ns(&s->l->cfg.clock), &usage);
     hd_kvseq_release(s->l->kv, &q->kv);
     pthread_mutex_lock(&s->lock);
     count_end(&s->stats, finish);
-    if (ran)
+    if (q->running)
         s->stats.running--;
     else
         s->stats.waiting--;
-    s->stats.pages_used = hd_kvpool_total(s->l->kv) - hd_kvpool_free(s->l->kv);
+    if (q->admit_ns == HD_SEQ_NEVER) hd_sched_leave_queue(s, q);
+    hd_sched_count_pages(s);
     s->n_live--;
     pthread_cond_broadcast(&s->drained);
     pthread_mutex_unlock(&s->lock);
@@ -198,46 +219,6 @@ void hd_sched_sweep(hd_sched *s)
     s->n_run = kept;
 }
 
-// ---- the thread: admission -----------------------------------------------------------------
-
-static bool goes_before(const hd_seq *a, const hd_seq *b)
-{
-    const bool a_old = a->waited >= OVERTAKEN_MAX, b_old = b->waited >= OVERTAKEN_MAX;
-    if (a_old != b_old) return a_old;
-    if (!a_old && a->priority != b->priority) return a->priority > b->priority;
-    return a->arrival < b->arrival;
-}
-
-static void admit_one(hd_sched *s, hd_seq **at)
-{
-    hd_seq *q = *at;
-    *at = q->next;
-    q->next = NULL;
-    for (hd_seq *w = s->waiting; w; w = w->next)
-        if (w->arrival < q->arrival) w->waited++;
-    q->waited = 0;
-    q->admit_ns = hd_now_ns(&s->l->cfg.clock);
-    s->run[s->n_run++] = q;
-    pthread_mutex_lock(&s->lock);
-    s->stats.waiting--;
-    s->stats.running++;
-    s->stats.pages_used = hd_kvpool_total(s->l->kv) - hd_kvpool_free(s->l->kv);
-    pthread_mutex_unlock(&s->lock);
-}
-
-// Pages for the whole run of a request are reserved here, so what was admitted always finishes.
-// The first in line is never passed by a smaller one: it would wait for ever.
-static void admit(hd_sched *s)
-{
-    while (s->waiting && s->n_run < s->l->cfg.max_seqs) {
-        hd_seq **first = &s->waiting;
-        for (hd_seq **at = &s->waiting; *at; at = &(*at)->next)
-            if (goes_before(*at, *first)) first = at;
-        if (!hd_kvseq_reserve(s->l->kv, &(*first)->kv, hd_seq_full_len(*first))) return;
-        admit_one(s, first);
-    }
-}
-
 // ---- the thread ----------------------------------------------------------------------------
 
 static void *thread_main(void *arg)
@@ -250,7 +231,7 @@ static void *thread_main(void *arg)
         exchange(s, &cancel_all, &stop);
         if (stop) return NULL;
         drop_ended(s, cancel_all);
-        admit(s);
+        hd_sched_admit(s);
         if (!hd_sched_step(s)) hd_bell_wait(s->bell, rung, s->n_run > 0 ? BLOCKED_MS : IDLE_MS);
     }
 }

@@ -7,17 +7,11 @@
 
 // ---- what can be done ----------------------------------------------------------------------
 
-// Ring slots the next step of q may fill, for `n` tokens: with log-probabilities of the prompt one
-// per token and one more, because the first prompt token is reported along with the second.
-static int32_t slots_for(const hd_seq *q, int32_t n)
+// With log-probabilities of the prompt one per token and one more, because the first prompt token
+// is reported along with the second.
+int32_t hd_sched_slots_for(const hd_seq *q, int32_t n)
 {
-    if (hd_seq_decodes(q) || !q->prompt_logprobs) return 1;
-    return n + 1;
-}
-
-static bool reports_prompt(const hd_seq *q)
-{
-    return q->prompt_logprobs && q->kv.n_tokens < q->n_prompt;
+    return hd_seq_reports_prompt(q) ? n + 1 : 1;
 }
 
 // Rows of logits are few, so of the sequences that need one per prompt token only the longest
@@ -27,7 +21,8 @@ static const hd_seq *prompt_reporter(const hd_sched *s)
     const hd_seq *found = NULL;
     for (int32_t i = 0; i < s->n_run; i++) {
         const hd_seq *q = s->run[i];
-        if (!reports_prompt(q) || hd_stream_room(q->stream) < slots_for(q, 1)) continue;
+        if (!hd_seq_reports_prompt(q) || hd_stream_room(q->stream) < hd_sched_slots_for(q, 1))
+            continue;
         if (!found || q->waited > found->waited) found = q;
     }
     return found;
@@ -43,18 +38,23 @@ static void fill_view(hd_sched *s)
     const hd_seq *reporter = prompt_reporter(s);
     const int32_t spare_rows = hd_stepper_max_out(s->l->step) - s->l->cfg.max_seqs;
     for (int32_t i = 0; i < s->n_run; i++) {
-        const hd_seq *q = s->run[i];
+        hd_seq *q = s->run[i];
         const int32_t room = hd_stream_room(q->stream);
         hd_plan_seq *v = &s->view[i];
         *v = (hd_plan_seq){
             .todo = hd_seq_todo(q),
             .decoding = hd_seq_decodes(q),
-            .blocked = room < slots_for(q, 1),
-            .priority = q->priority,
-            .arrival = q->arrival,
+            .blocked = room < hd_sched_slots_for(q, 1),
+            .rank = q->rank,
             .waited = q->waited,
+            .stored = q->kv.n_tokens,
+            .pages = q->kv.n_pages,
         };
-        if (!reports_prompt(q)) continue;
+        if (!v->blocked)
+            q->blocked_ns = HD_SEQ_NEVER;
+        else if (q->blocked_ns == HD_SEQ_NEVER)
+            q->blocked_ns = hd_now_ns(&s->l->cfg.clock);
+        if (!hd_seq_reports_prompt(q)) continue;
         v->todo = smaller(v->todo, smaller(room - 1, spare_rows));
         if (q != reporter) v->blocked = true;
     }
@@ -66,7 +66,7 @@ static bool ask_for_room(hd_sched *s)
     bool none = true;
     for (int32_t i = 0; i < s->n_run; i++) {
         hd_seq *q = s->run[i];
-        const int32_t n = slots_for(q, 1);
+        const int32_t n = hd_sched_slots_for(q, 1);
         if (hd_stream_room(q->stream) < n) hd_stream_want_room(q->stream, n);
         if (hd_stream_room(q->stream) >= n) none = false;
     }
@@ -75,21 +75,33 @@ static bool ask_for_room(hd_sched *s)
 
 // ---- batch ---------------------------------------------------------------------------------
 
+// Gives out the step's tokens and their pages. Returns the most pages of a sequence in it.
+static int32_t hand_out(hd_sched *s)
+{
+    int32_t most = 0;
+    for (int32_t i = 0; i < s->n_run; i++) {
+        hd_seq *q = s->run[i];
+        q->take = s->take[i];
+        q->waited = q->take > 0 ? 0 : q->waited + 1;
+        if (q->take == 0) continue;
+        const bool room = hd_kvseq_reserve(s->l->kv, &q->kv, q->kv.n_tokens + q->take);
+        HD_ASSERT(room); // the plan has counted
+        if (q->kv.n_pages > most) most = q->kv.n_pages;
+    }
+    return most;
+}
+
 // Returns how many candidates the step's rows want.
 static int32_t stage(hd_sched *s)
 {
     hd_stepper *st = s->l->step;
-    int32_t max_pages = 0, k = 0;
-    for (int32_t i = 0; i < s->n_run; i++)
-        if (s->take[i] > 0 && s->run[i]->kv.n_pages > max_pages) max_pages = s->run[i]->kv.n_pages;
-    hd_stepper_begin(st, max_pages);
+    int32_t k = 0;
+    hd_stepper_begin(st, hand_out(s));
     for (int32_t i = 0; i < s->n_run; i++) {
         hd_seq *q = s->run[i];
-        const bool served = s->take[i] > 0, last = s->take[i] == hd_seq_todo(q);
-        q->take = s->take[i];
-        q->waited = served ? 0 : q->waited + 1;
-        if (!served) continue;
-        q->n_rows = reports_prompt(q) ? q->take : last ? 1 : 0;
+        if (q->take == 0) continue;
+        const bool last = q->take == hd_seq_todo(q);
+        q->n_rows = hd_seq_reports_prompt(q) ? q->take : last ? 1 : 0;
         q->row = hd_stepper_add(st, &q->kv, q->ids + q->kv.n_tokens, q->take, q->n_rows);
         if (q->n_rows > 0 && q->k > k) k = q->k;
     }
@@ -159,18 +171,28 @@ static void sample(hd_sched *s, hd_seq *q)
         q->finish = HD_FINISH_LENGTH;
 }
 
+// Prompt tokens count once, however often they are computed.
+static int32_t count_prompt(hd_seq *q)
+{
+    const int32_t done = smaller(q->kv.n_tokens, q->n_prompt), more = done - q->n_prompt_done;
+    if (more <= 0) return 0;
+    q->n_prompt_done = done;
+    return more;
+}
+
 static void deliver(hd_sched *s, hd_engine_stats *count)
 {
     for (int32_t i = 0; i < s->n_run; i++) {
         hd_seq *q = s->run[i];
         if (q->take == 0) continue;
         const int32_t from = q->kv.n_tokens, n_ids = q->n_ids;
-        const bool reports = reports_prompt(q);
+        const bool reports = hd_seq_reports_prompt(q);
         q->kv.n_tokens += q->take;
-        if (from < q->n_prompt) count->tokens_in += (uint64_t)smaller(q->take, q->n_prompt - from);
+        count->tokens_in += (uint64_t)count_prompt(q);
         if (reports) report_prompt(s, q, from);
         if (q->finish == HD_FINISH_NONE && hd_seq_todo(q) == 0) sample(s, q);
         count->tokens_out += (uint64_t)(q->n_ids - n_ids);
+        if (q->finish != HD_FINISH_ERROR) hd_kvseq_commit(s->l->kv, &q->kv, q->ids);
     }
 }
 
@@ -198,25 +220,37 @@ static void publish(hd_sched *s, const hd_engine_stats *count, uint64_t allocs)
     s->stats.tokens_in += count->tokens_in;
     s->stats.tokens_out += count->tokens_out;
     s->stats.step_allocs += allocs;
+    hd_sched_count_pages(s);
     s->beat_ns = now;
     pthread_mutex_unlock(&s->lock);
 }
 
+// Plans, and takes pages away as long as the plan asks for it. False: nothing can be done.
+static bool plan(hd_sched *s)
+{
+    hd_plan plan = {.take = s->take};
+    for (;;) {
+        fill_view(s);
+        const hd_plan_in in = {
+            .seq = s->view,
+            .n_seqs = s->n_run,
+            .max_tokens = s->l->cfg.max_step_tokens,
+            .max_seqs = s->l->cfg.max_seqs,
+            .free_pages = hd_kvpool_free(s->l->kv),
+        };
+        const hd_plan_verdict v = hd_plan_step(&in, &plan);
+        if (v != HD_PLAN_PREEMPT) return v == HD_PLAN_STEP;
+        hd_sched_preempt(s, plan.victim);
+    }
+}
+
 bool hd_sched_step(hd_sched *s)
 {
-    const hd_plan_in in = {
-        .seq = s->view,
-        .n_seqs = s->n_run,
-        .max_tokens = s->l->cfg.max_step_tokens,
-        .max_seqs = s->l->cfg.max_seqs,
-    };
-    hd_plan plan = {.take = s->take};
     hd_engine_stats count = {0};
     hd_err err = {HD_OK, ""};
     if (s->n_run == 0) return false;
     const uint64_t allocs = hd_mem_thread_allocs();
-    fill_view(s);
-    if (!hd_plan_step(&in, &plan)) return !ask_for_room(s);
+    if (!plan(s)) return !ask_for_room(s);
     const int32_t k = stage(s);
     hd_status st = hd_stepper_run(s->l->step, k, &err);
     if (st == HD_OK)

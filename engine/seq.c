@@ -75,15 +75,23 @@ static hd_status make_sampler(hd_seq *q, const hd_request *rq, const hd_seq_limi
     return st;
 }
 
+int64_t hd_seq_bytes(const hd_request *rq)
+{
+    const int64_t tokens = (int64_t)rq->n_prompt + rq->max_new_tokens;
+    return (int64_t)sizeof(hd_seq) + (int64_t)hd_stream_bytes() + hd_sampler_bytes(rq) +
+           (tokens + tokens / HD_PAGE_TOKENS) * (int64_t)sizeof(int32_t);
+}
+
 static hd_status fill(hd_seq *q, const hd_request *rq, const hd_seq_limits *lim, hd_bell *bell,
                       hd_err *err)
 {
-    q->submit_ns = q->admit_ns = q->first_ns = HD_SEQ_NEVER;
+    q->submit_ns = q->admit_ns = q->first_ns = q->blocked_ns = HD_SEQ_NEVER;
     q->n_ids = q->n_prompt = rq->n_prompt;
     q->max_new_tokens = rq->max_new_tokens;
+    q->bytes = hd_seq_bytes(rq);
     q->prompt_logprobs = rq->prompt_logprobs;
     q->n_logprobs = rq->sample.n_logprobs;
-    q->priority = rq->priority;
+    q->rank.priority = rq->priority;
     q->deadline_ns = rq->deadline_ns;
     if (rq->id) strncpy(q->id, rq->id, sizeof(q->id) - 1);
     HD_TRY(make_sampler(q, rq, lim, err));
@@ -91,6 +99,7 @@ static hd_status fill(hd_seq *q, const hd_request *rq, const hd_seq_limits *lim,
     q->ids =
         hd_reallocarray(NULL, (size_t)rq->n_prompt + (size_t)rq->max_new_tokens, sizeof(*q->ids));
     bool kv = hd_kvseq_init(&q->kv, hd_seq_full_len(q));
+    q->kv.salt = rq->cache_salt;
     q->stream = q->ids && kv ? hd_stream_create(bell) : NULL;
     HD_CHECK(q->stream, err, HD_E_NOMEM, "no memory for a request of %d tokens",
              rq->n_prompt + rq->max_new_tokens);
@@ -126,6 +135,7 @@ void hd_seq_usage(const hd_seq *q, int64_t now, hd_usage *out)
 {
     *out = (hd_usage){
         .prompt_tokens = q->n_prompt,
+        .cached_tokens = q->n_cached,
         .completion_tokens = q->n_ids - q->n_prompt,
     };
     const bool admitted = q->admit_ns != HD_SEQ_NEVER, began = q->first_ns != HD_SEQ_NEVER;

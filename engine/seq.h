@@ -3,7 +3,7 @@
 //   ids: [ prompt (n_prompt) | answer so far ]      n_ids of them known
 //   kv.n_tokens of them are computed and stored; n_ids - kv.n_tokens are to be done: the rest of
 //   the prompt, or the one token sampled last. Nothing else tells prefill from decoding, so a
-//   sequence whose pages were taken away starts over by setting kv.n_tokens to 0.
+//   sequence whose pages were taken away just starts over: prompt and answer so far are its prompt.
 //
 // Made by the submitting thread, which copies everything it needs; from then on the scheduler's.
 // All memory is taken at creation.
@@ -11,6 +11,7 @@
 #define HADAL_ENGINE_SEQ_H
 
 #include "engine/kvpool.h"
+#include "engine/plan.h"
 #include "engine/sampler.h"
 #include "engine/stream.h"
 
@@ -40,14 +41,21 @@ struct hd_seq {
 
     bool prompt_logprobs;
     int32_t n_prompt_reported;
+    int32_t n_prompt_done; // most prompt tokens ever computed or found
+    int32_t n_cached;      // of them found when it first ran
     int32_t n_logprobs;
     int32_t k; // candidates it wants
 
-    int32_t priority;
-    uint64_t arrival; // order of submission
-    uint64_t waited;  // steps since it was last in one; while waiting: times it was overtaken
+    hd_rank rank;
+    uint64_t waited;     // steps since it was last in one; while waiting: times it was overtaken
+    int32_t n_preempted; // times its pages were taken away
+    bool running, held_back;
+    uint64_t leader;       // arrival of a running sequence that it lets go first,
+    int32_t leader_tokens; // until that has computed so many; 0: none
     int64_t deadline_ns;
-    int64_t submit_ns, admit_ns, first_ns; // engine clock
+    int64_t submit_ns, admit_ns, first_ns; // engine clock; admit: when it first ran
+    int64_t blocked_ns;                    // since when its reader has been in the way, or NEVER
+    int64_t bytes;                         // as hd_seq_bytes said
     char id[65];                           // for the log
 
     // In the current step: its tokens and its first row of logits. Set by the scheduler.
@@ -56,6 +64,8 @@ struct hd_seq {
     hd_err error;     // with HD_FINISH_ERROR
 };
 
+// Memory a sequence takes besides its pages, about. rq need not be checked yet.
+int64_t hd_seq_bytes(const hd_request *rq);
 // Checks rq against the limits and copies it. The stream has two references: the caller's, handed
 // out by seq->stream, and the sequence's, which hd_seq_destroy does not drop: hd_stream_end does.
 // HD_E_LIMIT: can never fit; HD_E_INVAL: out of range; HD_E_NOMEM.
@@ -68,6 +78,10 @@ void hd_seq_destroy(hd_seq *q);
 static inline int32_t hd_seq_todo(const hd_seq *q)
 {
     return q->n_ids - q->kv.n_tokens;
+}
+static inline bool hd_seq_reports_prompt(const hd_seq *q) // prompt log-probabilities are due
+{
+    return q->prompt_logprobs && q->n_prompt_reported < q->n_prompt;
 }
 static inline bool hd_seq_decodes(const hd_seq *q) // its next token is the one sampled last
 {

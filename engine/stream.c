@@ -110,6 +110,11 @@ struct hd_stream {
     } last;
 };
 
+size_t hd_stream_bytes(void)
+{
+    return sizeof(hd_stream);
+}
+
 hd_stream *hd_stream_create(hd_bell *bell)
 {
     hd_stream *s = hd_calloc(1, sizeof(*s));

@@ -34,6 +34,7 @@ enum { HD_STREAM_SLOTS = 64 };
 
 // Two references: the consumer's and the scheduler's. Keeps the bell. NULL: memory.
 hd_stream *hd_stream_create(hd_bell *bell);
+size_t hd_stream_bytes(void);               // memory of one
 int32_t hd_stream_room(const hd_stream *s); // free slots
 // Waits for the consumer: it rings the bell when there are n free slots.
 void hd_stream_want_room(hd_stream *s, int32_t n);

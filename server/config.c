@@ -383,6 +383,9 @@ hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err)
     if (c->max_seqs) out->max_seqs = (int32_t)c->max_seqs;
     if (c->max_step_tokens) out->max_step_tokens = (int32_t)c->max_step_tokens;
     if (c->max_queue) out->max_queue = (int32_t)c->max_queue;
+    if (c->max_queue_tokens) out->max_queue_tokens = (int32_t)c->max_queue_tokens;
+    if (c->max_queue_bytes) out->max_queue_bytes = c->max_queue_bytes;
+    out->prefix_cache = c->prefix_cache;
     out->memory = (uint64_t)c->memory_bytes;
     out->deterministic = c->deterministic;
     out->chat_template = c->chat_template;

@@ -20,6 +20,7 @@ static inline hd_engine_cfg kit_cfg_for(const char *model)
     c.bind = HD_BIND_OFF;
     c.deterministic = true;
     c.kv = HD_F32;
+    c.slow_reader_ms = INT32_MAX; // what is not read stays where it is
     return c;
 }
 
@@ -36,6 +37,16 @@ static inline hd_engine *kit_open(const hd_engine_cfg *c)
     EXPECT_STR(err.msg, "");
     EXPECT(e != NULL);
     return e;
+}
+
+// Gives c just the memory for so many pages of keys and values.
+static inline void kit_set_pages(hd_engine_cfg *c, int32_t n)
+{
+    hd_engine *e = kit_open(c);
+    const hd_model_facts *f = hd_engine_facts(e);
+    c->memory =
+        f->weight_bytes + f->scratch_bytes + (uint64_t)n * (f->kv_bytes / (uint64_t)f->kv_pages);
+    hd_engine_close(e, 0);
 }
 
 // Prompts differ with `which`; greedy, ends by length alone.

@@ -205,36 +205,34 @@ static void the_queue_is_bounded(void)
     hd_engine_close(e, 0);
 }
 
-// Three requests of half the pages each: the third waits for pages, not for a place.
-static void pages_are_reserved_for_the_whole_run(void)
+// In requests, in tokens and in bytes.
+static void the_queue_is_bounded_in_size(void)
 {
-    hd_engine_cfg c = kit_cfg();
     static kit_answer a;
-    int32_t p[3][100];
-    c.max_seqs = 4;
-    c.max_context = 256;
-    hd_engine *e = kit_open(&c);
-    const hd_model_facts *f = hd_engine_facts(e);
-    c.memory = f->weight_bytes + f->scratch_bytes + 8 * (f->kv_bytes / (uint64_t)f->kv_pages);
-    hd_engine_close(e, 0);
-    e = kit_open(&c);
-    EXPECT_INT(hd_engine_facts(e)->kv_pages, 8);
-    hd_stream *s[3];
-    for (int i = 0; i < 3; i++) {
-        hd_request rq = kit_request(p[i], 100, i, 150);
-        s[i] = kit_submit(e, &rq);
+    const hd_engine_cfg plain = kit_cfg();
+    for (int by_bytes = 0; by_bytes < 2; by_bytes++) {
+        hd_engine_cfg c = plain;
+        int32_t p[10], p2[300];
+        hd_stream *refused = NULL;
+        hd_err err = {HD_OK, ""};
+        c.max_seqs = 1;
+        if (by_bytes)
+            c.max_queue_bytes = 1;
+        else
+            c.max_queue_tokens = 310;
+        hd_engine *e = kit_open(&c);
+        hd_stream *s = submit_stuck(e, p);
+        hd_request big = kit_request(p2, 300, 2, 5), small = kit_request(p, 10, 2, 5);
+        hd_stream *w1 = kit_submit(e, &big); // whatever its size: the queue was empty
+        hd_stream *w2 = by_bytes ? NULL : kit_submit(e, &small);
+        EXPECT_INT(hd_engine_submit(e, &small, &refused, &err), HD_E_BUSY);
+        EXPECT_CONTAINS(err.msg, by_bytes ? "KiB are waiting" : "310 prompt tokens are waiting");
+        kit_read(s, &a);
+        kit_read(w1, &a);
+        if (w2) kit_read(w2, &a);
+        kit_ask(e, &small, &a); // there is room again
+        hd_engine_close(e, 0);
     }
-    WAIT_FOR(e, tokens_out, 128); // both ring-fulls
-    hd_engine_stats st = kit_stats(e);
-    EXPECT_INT(st.running, 2);
-    EXPECT_INT(st.waiting, 1);
-    EXPECT_INT(st.pages_used, 8);
-    for (int i = 0; i < 3; i++) {
-        kit_read(s[i], &a);
-        EXPECT_INT(a.n, 150);
-    }
-    EXPECT_INT(kit_stats(e).pages_used, 0);
-    hd_engine_close(e, 0);
 }
 
 // ---- early ends ----------------------------------------------------------------------------
@@ -600,7 +598,7 @@ HD_TEST_MAIN("engine_life", {"loading_reports_and_knows_facts", loading_reports_
              {"what_cannot_be_loaded", what_cannot_be_loaded},
              {"memory_decides_the_context", memory_decides_the_context},
              {"the_queue_is_bounded", the_queue_is_bounded},
-             {"pages_are_reserved_for_the_whole_run", pages_are_reserved_for_the_whole_run},
+             {"the_queue_is_bounded_in_size", the_queue_is_bounded_in_size},
              {"cancelling", cancelling}, {"deadlines", deadlines},
              {"a_stall_is_noticed", a_stall_is_noticed},
              {"closing_cancels_what_runs", closing_cancels_what_runs},

@@ -1,4 +1,4 @@
-// KV pages: layout of the planes, and random reserving, trimming and releasing.
+// KV pages: layout of the planes, and random reserving and releasing. Sharing is in test_prefix.c.
 #include "engine/kvpool.h"
 #include "engine/memory.h"
 #include "kernels/base/mem.h"
@@ -32,7 +32,7 @@ static hd_kvpool *new_pool(hd_backend *be, int32_t n_pages)
 {
     hd_kvpool *p = NULL;
     hd_err err = {HD_OK, ""};
-    hd_kvpool_create(&arch, &cfg, be, HD_BF16, n_pages, &p, &err);
+    hd_kvpool_create(&arch, &cfg, be, HD_BF16, n_pages, false, &p, &err);
     EXPECT_STR(err.msg, "");
     return p;
 }
@@ -83,13 +83,6 @@ static void pages_come_and_go(void)
     EXPECT_INT(hd_kvpool_free(p), 3);
     EXPECT(hd_kvseq_reserve(p, &b, 192));
     EXPECT_INT(hd_kvpool_free(p), 0);
-    a.n_tokens = 100;
-    hd_kvseq_trim(p, &a, 64);
-    EXPECT_INT(a.n_pages, 1);
-    EXPECT_INT(a.n_tokens, 64);
-    EXPECT_INT(hd_kvpool_free(p), 1);
-    hd_kvseq_trim(p, &a, 1000); // nothing to trim
-    EXPECT_INT(a.n_pages, 1);
     hd_kvseq_release(p, &a);
     hd_kvseq_release(p, &b);
     EXPECT_INT(hd_kvpool_free(p), 5);
@@ -114,20 +107,13 @@ static void random_life(void)
     for (int round = 0; round < 50000; round++) {
         hd_kvseq *q = &s[hd_rng_below(&rng, SEQS)];
         int32_t n = (int32_t)hd_rng_below(&rng, 20 * HD_PAGE_TOKENS + 1);
-        switch (hd_rng_below(&rng, 3)) {
-        case 0: {
+        if (hd_rng_below(&rng, 2) == 0) {
             int32_t had = q->n_pages, free = hd_kvpool_free(p);
             int32_t need = (n + HD_PAGE_TOKENS - 1) / HD_PAGE_TOKENS;
             bool ok = hd_kvseq_reserve(p, q, n);
             EXPECT_INT(ok, need - had <= free);
             EXPECT_INT(q->n_pages, ok && need > had ? need : had);
-            break;
-        }
-        case 1:
-            hd_kvseq_trim(p, q, n);
-            EXPECT(q->n_pages * HD_PAGE_TOKENS < n + HD_PAGE_TOKENS);
-            break;
-        default:
+        } else {
             hd_kvseq_release(p, q);
         }
         int32_t held = 0;
@@ -156,7 +142,7 @@ static void memory_runs_out(void)
     for (int n = 1;; n++) {
         hd_kvpool *p = NULL;
         hd_mem_fail_at(n, false);
-        hd_status st = hd_kvpool_create(&arch, &cfg, be, HD_F32, 8, &p, NULL);
+        hd_status st = hd_kvpool_create(&arch, &cfg, be, HD_F32, 8, true, &p, NULL);
         hd_mem_fail_at(0, false);
         EXPECT_INT(st == HD_OK, p != NULL);
         hd_kvpool_destroy(p);
@@ -166,7 +152,7 @@ static void memory_runs_out(void)
     }
     hd_err err;
     hd_kvpool *p;
-    EXPECT_INT(hd_kvpool_create(&arch, &cfg, be, HD_F32, 0, &p, &err), HD_E_INVAL);
+    EXPECT_INT(hd_kvpool_create(&arch, &cfg, be, HD_F32, 0, true, &p, &err), HD_E_INVAL);
     hd_backend_close(be);
 }
 
