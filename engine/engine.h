@@ -52,6 +52,7 @@ typedef struct hd_engine_cfg { // hd_engine_cfg_init gives the defaults
     int32_t max_queue;         // waiting requests; more are refused with HD_E_BUSY
     int32_t max_queue_tokens;  // prompt tokens of the waiting; one request may always wait
     int64_t max_queue_bytes;   // memory of the waiting
+    int32_t speculate;         // guessed tokens to compute at a time, 0 to HD_DRAFT_MAX; 0: off
     bool prefix_cache;         // keep pages of keys and values for prompts that begin alike
     uint64_t memory;           // bytes for everything; 0: hd_cpu_budget
     bool deterministic;        // own kernels only
@@ -101,6 +102,7 @@ typedef struct hd_engine_stats {
     int32_t pages_used, pages_cached, pages_total; // cached: of ended requests, free when needed
     uint64_t requests, finished, cancelled, failed, refused;
     uint64_t tokens_in, tokens_out, steps;
+    uint64_t drafted, accepted;          // guessed tokens computed, and come true
     uint64_t preemptions;                // pages taken away from a running request
     uint64_t prefix_asked, prefix_found; // prompt tokens looked up, and found in the cache
     uint64_t step_allocs; // heap allocations made inside steps: stays 0 unless something is wrong

@@ -1,6 +1,7 @@
 // Opening everything a model needs to step. No threads of its own besides the pool.
 #include "engine/load.h"
 
+#include "engine/draft.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -24,6 +25,7 @@ void hd_engine_cfg_init(hd_engine_cfg *cfg)
         .max_queue = 128,
         .max_queue_tokens = 1 << 20,
         .max_queue_bytes = 256 << 20,
+        .speculate = HD_DRAFT_MAX,
         .prefix_cache = true,
         .slow_reader_ms = 1000,
         .stall_ms = 120000,
@@ -64,6 +66,7 @@ static hd_status check_cfg(const hd_engine_cfg *c, hd_err *err)
         {"max_queue", c->max_queue, 0, INT32_MAX - MAX_SEQS},
         {"max_queue_tokens", c->max_queue_tokens, 0, INT32_MAX},
         {"max_queue_bytes", c->max_queue_bytes, 0, INT64_MAX},
+        {"speculate", c->speculate, 0, HD_DRAFT_MAX},
         {"slow_reader_ms", c->slow_reader_ms, 0, INT32_MAX},
         {"stall_ms", c->stall_ms, 1, INT32_MAX},
     };
@@ -318,7 +321,7 @@ void hd_load_log_ready(const hd_loaded *l)
            hd_f_f64("cache_mib", (double)f->kv_bytes / (1 << 20), 1),
            hd_f_int("cache_pages", f->kv_pages), hd_f_int("context", f->max_context),
            hd_f_int("seqs", l->cfg.max_seqs), hd_f_int("step_tokens", l->cfg.max_step_tokens),
-           hd_f_bool("prefix_cache", l->cfg.prefix_cache),
+           hd_f_int("speculate", l->cfg.speculate), hd_f_bool("prefix_cache", l->cfg.prefix_cache),
            hd_f_bool("deterministic", l->cfg.deterministic),
            hd_f_f64("seconds", seconds_since(l->began_ns), 2));
 }

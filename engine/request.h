@@ -50,6 +50,7 @@ typedef struct hd_request {
     bool prompt_logprobs; // report the log-probability of every prompt token too
     int64_t deadline_ns;  // engine clock; 0: none. Then HD_FINISH_DEADLINE
     int32_t priority;     // higher first
+    bool no_speculation;  // compute token by token
     uint64_t cache_salt;  // tenants never share cached prefixes across salts
     const char *id;       // for the log, <= 64 bytes; copied
 } hd_request;

@@ -20,7 +20,7 @@ static hd_status check_queue(const hd_sched *s, const hd_request *rq, hd_err *er
 {
     const hd_engine_cfg *c = &s->l->cfg;
     const int64_t tokens = s->queued_tokens + rq->n_prompt;
-    const int64_t bytes = s->queued_bytes + hd_seq_bytes(rq);
+    const int64_t bytes = s->queued_bytes + hd_seq_bytes(rq, s->limits.speculate);
     if (s->queued_tokens == 0) return HD_OK;
     HD_CHECK(tokens <= c->max_queue_tokens, err, HD_E_BUSY,
              "%lld prompt tokens are waiting, %d more are not taken", (long long)s->queued_tokens,
@@ -52,7 +52,7 @@ static hd_status take_place(hd_sched *s, const hd_request *rq, hd_err *err)
         if (s->n_live++ == 0) s->beat_ns = now;
         s->stats.requests++;
         s->queued_tokens += rq->n_prompt;
-        s->queued_bytes += hd_seq_bytes(rq);
+        s->queued_bytes += hd_seq_bytes(rq, s->limits.speculate);
     } else {
         s->stats.refused++;
     }
@@ -66,7 +66,7 @@ static void give_place_back(hd_sched *s, const hd_request *rq)
     s->stats.requests--;
     s->n_live--;
     s->queued_tokens -= rq->n_prompt;
-    s->queued_bytes -= hd_seq_bytes(rq);
+    s->queued_bytes -= hd_seq_bytes(rq, s->limits.speculate);
     pthread_cond_broadcast(&s->drained);
     hd_bell_ring(s->bell);
     pthread_mutex_unlock(&s->lock);
@@ -285,6 +285,7 @@ hd_status hd_sched_start(hd_loaded *l, hd_sched **out, hd_err *err)
         .vocab_out = l->vocab,
         .max_context = l->facts.max_context,
         .pages = l->facts.kv_pages,
+        .speculate = l->cfg.speculate > 0,
     };
     s->limits.stop_ids = hd_tokenizer_stops(l->tokenizer, &s->limits.n_stop_ids);
     pthread_mutex_init(&s->lock, NULL);

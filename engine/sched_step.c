@@ -60,6 +60,42 @@ static void fill_view(hd_sched *s)
     }
 }
 
+// ---- guesses -------------------------------------------------------------------------------
+
+// Guesses the tokens behind q's last; they must leave room in the answer for one that is sampled.
+static void guess(const hd_sched *s, hd_seq *q, bool blocked)
+{
+    const int32_t left = q->n_prompt + q->max_new_tokens - q->n_ids - 1;
+    const int32_t room = hd_stream_room(q->stream) - 1;
+    const int32_t most = smaller(s->l->cfg.speculate, smaller(left, room));
+    q->n_wanted = 0;
+    q->guess = (hd_guess){0};
+    if (hd_seq_decodes(q) && !blocked)
+        q->guess = hd_draft_guess(&q->draft, q->ids, q->n_ids, most, q->ids + q->n_ids);
+}
+
+// Steps that work on prompts have better use for their time.
+static void want_guesses(hd_sched *s)
+{
+    int32_t rows = 0;
+    double tokens, more;
+    for (int32_t i = 0; i < s->n_run; i++) {
+        guess(s, s->run[i], s->view[i].blocked);
+        if (s->view[i].blocked) continue;
+        if (!s->view[i].decoding) rows = HD_SPEC_ROWS; // too many to add any
+        rows++;
+    }
+    tokens = rows;
+    for (int32_t i = 0; i < s->n_run && rows < HD_SPEC_ROWS; i++) {
+        hd_seq *q = s->run[i];
+        if (q->guess.n == 0) continue;
+        q->n_wanted = hd_spec_choose(&s->cost, &q->odds, rows, tokens, q->guess, &more);
+        s->view[i].draft = q->n_wanted;
+        rows += q->n_wanted;
+        tokens += more;
+    }
+}
+
 // Readers that hold everything up ring when there is room. False: somebody has read meanwhile.
 static bool ask_for_room(hd_sched *s)
 {
@@ -100,8 +136,8 @@ static int32_t stage(hd_sched *s)
     for (int32_t i = 0; i < s->n_run; i++) {
         hd_seq *q = s->run[i];
         if (q->take == 0) continue;
-        const bool last = q->take == hd_seq_todo(q);
-        q->n_rows = hd_seq_reports_prompt(q) ? q->take : last ? 1 : 0;
+        const int32_t behind = q->take - hd_seq_todo(q); // guesses; negative: not the last chunk
+        q->n_rows = hd_seq_reports_prompt(q) ? q->take : behind >= 0 ? 1 + behind : 0;
         q->row = hd_stepper_add(st, &q->kv, q->ids + q->kv.n_tokens, q->take, q->n_rows);
         if (q->n_rows > 0 && q->k > k) k = q->k;
     }
@@ -146,11 +182,11 @@ static void report_prompt(hd_sched *s, hd_seq *q, int32_t from)
     }
 }
 
-static void sample(hd_sched *s, hd_seq *q)
+// The token that a row of logits leads to; negative: none, and q has failed.
+static int32_t sample(hd_sched *s, hd_seq *q, int32_t row)
 {
     hd_candidates c;
     hd_token_out t;
-    const int32_t row = q->row + q->n_rows - 1;
     hd_stepper_candidates(s->l->step, row, q->k, &c);
     int32_t id = hd_sample(q->sampler, &c, &t);
     if (id == HD_SAMPLE_NEEDS_ROW) {
@@ -160,7 +196,7 @@ static void sample(hd_sched *s, hd_seq *q)
     if (id < 0) {
         fail(q, HD_E_INTERNAL, "no token can be sampled: the logits are not finite or all barred",
              q->n_ids - 1);
-        return;
+        return id;
     }
     q->ids[q->n_ids++] = id;
     if (q->first_ns == HD_SEQ_NEVER) q->first_ns = hd_now_ns(&s->l->cfg.clock);
@@ -169,6 +205,43 @@ static void sample(hd_sched *s, hd_seq *q)
         q->finish = HD_FINISH_STOP;
     else if (q->n_ids == q->n_prompt + q->max_new_tokens)
         q->finish = HD_FINISH_LENGTH;
+    return id;
+}
+
+// Samples behind every known token and behind every guess that came true: what would have been
+// sampled one by one. Returns how many came true.
+static int32_t sample_all(hd_sched *s, hd_seq *q, int32_t n_guesses)
+{
+    const int32_t row = q->row + q->n_rows - 1 - n_guesses;
+    int32_t n = 0;
+    for (;;) {
+        const int32_t next = q->ids[q->n_ids]; // the guess, unless there is none
+        const int32_t id = sample(s, q, row + n);
+        if (id < 0 || n == n_guesses || id != next) return n;
+        q->kv.n_tokens++; // it has been computed
+        n++;
+        if (q->finish != HD_FINISH_NONE) return n;
+    }
+}
+
+// What became of the guesses; the first one is known even if it was not computed.
+static void learn(hd_seq *q, int32_t first_guess, int32_t sampled, int32_t n_guesses,
+                  int32_t n_true)
+{
+    if (n_guesses > 0)
+        hd_spec_learn(&q->odds, q->guess.matched, n_guesses, n_true);
+    else if (q->guess.n > 0)
+        hd_spec_learn(&q->odds, q->guess.matched, 1, sampled == first_guess);
+}
+
+static void sample_and_learn(hd_sched *s, hd_seq *q, int32_t n_guesses, hd_engine_stats *count)
+{
+    const int32_t at = q->n_ids, first_guess = q->guess.n > 0 ? q->ids[at] : 0;
+    const int32_t n_true = sample_all(s, q, n_guesses);
+    if (q->finish == HD_FINISH_ERROR) return;
+    learn(q, first_guess, q->ids[at], n_guesses, n_true);
+    count->drafted += (uint64_t)n_guesses;
+    count->accepted += (uint64_t)n_true;
 }
 
 // Prompt tokens count once, however often they are computed.
@@ -187,10 +260,12 @@ static void deliver(hd_sched *s, hd_engine_stats *count)
         if (q->take == 0) continue;
         const int32_t from = q->kv.n_tokens, n_ids = q->n_ids;
         const bool reports = hd_seq_reports_prompt(q);
-        q->kv.n_tokens += q->take;
+        const int32_t known = smaller(q->take, hd_seq_todo(q));
+        q->kv.n_tokens += known;
         count->tokens_in += (uint64_t)count_prompt(q);
         if (reports) report_prompt(s, q, from);
-        if (q->finish == HD_FINISH_NONE && hd_seq_todo(q) == 0) sample(s, q);
+        if (q->finish == HD_FINISH_NONE && hd_seq_todo(q) == 0)
+            sample_and_learn(s, q, q->take - known, count);
         count->tokens_out += (uint64_t)(q->n_ids - n_ids);
         if (q->finish != HD_FINISH_ERROR) hd_kvseq_commit(s->l->kv, &q->kv, q->ids);
     }
@@ -219,6 +294,8 @@ static void publish(hd_sched *s, const hd_engine_stats *count, uint64_t allocs)
     s->stats.steps++;
     s->stats.tokens_in += count->tokens_in;
     s->stats.tokens_out += count->tokens_out;
+    s->stats.drafted += count->drafted;
+    s->stats.accepted += count->accepted;
     s->stats.step_allocs += allocs;
     hd_sched_count_pages(s);
     s->beat_ns = now;
@@ -231,17 +308,31 @@ static bool plan(hd_sched *s)
     hd_plan plan = {.take = s->take};
     for (;;) {
         fill_view(s);
+        if (s->limits.speculate) want_guesses(s);
         const hd_plan_in in = {
             .seq = s->view,
             .n_seqs = s->n_run,
             .max_tokens = s->l->cfg.max_step_tokens,
             .max_seqs = s->l->cfg.max_seqs,
+            .max_draft = hd_stepper_max_out(s->l->step) - s->l->cfg.max_seqs,
             .free_pages = hd_kvpool_free(s->l->kv),
         };
         const hd_plan_verdict v = hd_plan_step(&in, &plan);
         if (v != HD_PLAN_PREEMPT) return v == HD_PLAN_STEP;
         hd_sched_preempt(s, plan.victim);
     }
+}
+
+// Steps without prompts tell what a row more costs.
+static void measure(hd_sched *s, int64_t began_ns)
+{
+    int32_t rows = 0;
+    for (int32_t i = 0; i < s->n_run; i++) {
+        const hd_seq *q = s->run[i];
+        if (q->take > 0 && q->take != q->n_rows) return;
+        rows += q->take;
+    }
+    hd_spec_measured(&s->cost, rows, (double)(hd_mono_ns() - began_ns));
 }
 
 bool hd_sched_step(hd_sched *s)
@@ -251,12 +342,14 @@ bool hd_sched_step(hd_sched *s)
     if (s->n_run == 0) return false;
     const uint64_t allocs = hd_mem_thread_allocs();
     if (!plan(s)) return !ask_for_room(s);
+    const int64_t began_ns = hd_mono_ns();
     const int32_t k = stage(s);
     hd_status st = hd_stepper_run(s->l->step, k, &err);
     if (st == HD_OK)
         deliver(s, &count);
     else
         fail_step(s, st, &err);
+    if (st == HD_OK && s->limits.speculate) measure(s, began_ns);
     publish(s, &count, hd_mem_thread_allocs() - allocs);
     hd_sched_sweep(s);
     return true;

@@ -75,11 +75,12 @@ static hd_status make_sampler(hd_seq *q, const hd_request *rq, const hd_seq_limi
     return st;
 }
 
-int64_t hd_seq_bytes(const hd_request *rq)
+int64_t hd_seq_bytes(const hd_request *rq, bool speculate)
 {
     const int64_t tokens = (int64_t)rq->n_prompt + rq->max_new_tokens;
     return (int64_t)sizeof(hd_seq) + (int64_t)hd_stream_bytes() + hd_sampler_bytes(rq) +
-           (tokens + tokens / HD_PAGE_TOKENS) * (int64_t)sizeof(int32_t);
+           (tokens + tokens / HD_PAGE_TOKENS) * (int64_t)sizeof(int32_t) +
+           (speculate ? hd_draft_bytes(tokens) : 0);
 }
 
 static hd_status fill(hd_seq *q, const hd_request *rq, const hd_seq_limits *lim, hd_bell *bell,
@@ -88,7 +89,7 @@ static hd_status fill(hd_seq *q, const hd_request *rq, const hd_seq_limits *lim,
     q->submit_ns = q->admit_ns = q->first_ns = q->blocked_ns = HD_SEQ_NEVER;
     q->n_ids = q->n_prompt = rq->n_prompt;
     q->max_new_tokens = rq->max_new_tokens;
-    q->bytes = hd_seq_bytes(rq);
+    q->bytes = hd_seq_bytes(rq, lim->speculate);
     q->prompt_logprobs = rq->prompt_logprobs;
     q->n_logprobs = rq->sample.n_logprobs;
     q->rank.priority = rq->priority;
@@ -98,9 +99,11 @@ static hd_status fill(hd_seq *q, const hd_request *rq, const hd_seq_limits *lim,
     q->k = hd_sampler_k(q->sampler);
     q->ids =
         hd_reallocarray(NULL, (size_t)rq->n_prompt + (size_t)rq->max_new_tokens, sizeof(*q->ids));
-    bool kv = hd_kvseq_init(&q->kv, hd_seq_full_len(q));
+    bool ok = hd_kvseq_init(&q->kv, hd_seq_full_len(q));
+    if (lim->speculate && !rq->no_speculation)
+        ok = ok && hd_draft_init(&q->draft, rq->n_prompt + rq->max_new_tokens);
     q->kv.salt = rq->cache_salt;
-    q->stream = q->ids && kv ? hd_stream_create(bell) : NULL;
+    q->stream = q->ids && ok ? hd_stream_create(bell) : NULL;
     HD_CHECK(q->stream, err, HD_E_NOMEM, "no memory for a request of %d tokens",
              rq->n_prompt + rq->max_new_tokens);
     memcpy(q->ids, rq->prompt, (size_t)rq->n_prompt * sizeof(*q->ids));
@@ -127,6 +130,7 @@ void hd_seq_destroy(hd_seq *q)
     if (!q) return;
     hd_kvseq_fini(&q->kv);
     hd_sampler_destroy(q->sampler);
+    hd_draft_fini(&q->draft);
     hd_free(q->ids);
     hd_free(q);
 }

@@ -13,6 +13,7 @@
 #include "engine/kvpool.h"
 #include "engine/plan.h"
 #include "engine/sampler.h"
+#include "engine/spec.h"
 #include "engine/stream.h"
 
 #ifdef __cplusplus
@@ -26,6 +27,7 @@ typedef struct hd_seq_limits { // what this engine can serve
     int32_t pages; // in the pool
     const int32_t *stop_ids;
     size_t n_stop_ids; // the model's own
+    bool speculate;
 } hd_seq_limits;
 
 enum { HD_SEQ_NEVER = -1 }; // a time that has not come yet
@@ -58,14 +60,20 @@ struct hd_seq {
     int64_t bytes;                         // as hd_seq_bytes said
     char id[65];                           // for the log
 
-    // In the current step: its tokens and its first row of logits. Set by the scheduler.
+    hd_draft draft;
+    hd_spec_odds odds;
+
+    // In the current step: its tokens and its first row of logits; guesses stand in ids behind the
+    // known ones. Set by the scheduler.
     int32_t take, row, n_rows;
+    hd_guess guess;
+    int32_t n_wanted; // guesses that are worth computing
     hd_finish finish; // not NONE: ends after this step
     hd_err error;     // with HD_FINISH_ERROR
 };
 
 // Memory a sequence takes besides its pages, about. rq need not be checked yet.
-int64_t hd_seq_bytes(const hd_request *rq);
+int64_t hd_seq_bytes(const hd_request *rq, bool speculate);
 // Checks rq against the limits and copies it. The stream has two references: the caller's, handed
 // out by seq->stream, and the sequence's, which hd_seq_destroy does not drop: hd_stream_end does.
 // HD_E_LIMIT: can never fit; HD_E_INVAL: out of range; HD_E_NOMEM.

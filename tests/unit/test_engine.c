@@ -1,5 +1,6 @@
 // Requests through a real engine on a tiny model: what comes out, and that company, threads and
 // chunking do not change it.
+#include "engine/draft.h"
 #include "engine/runner.h"
 #include "tests/unit/engine_kit.h"
 
@@ -115,6 +116,41 @@ static void company_threads_and_chunks_change_nothing(void)
     ask_all(&c, true, other);
     for (int i = 0; i < COMPANY; i++)
         kit_expect_same(&alone[i], &other[i]);
+}
+
+static void guesses_change_no_answer(void)
+{
+    static kit_answer plain[COMPANY], guessed[COMPANY], one;
+    hd_engine_cfg c = kit_cfg();
+    int32_t prompt[40];
+    ask_all(&c, true, guessed);
+    c.speculate = 0;
+    ask_all(&c, false, plain);
+    for (int i = 0; i < COMPANY; i++)
+        kit_expect_same(&plain[i], &guessed[i]);
+    // Of three words a text is soon full of beginnings that were there before.
+    const hd_logit_bias words[] = {{5, 1000}, {6, 1000}, {7, 1000}};
+    hd_request rq = kit_request(prompt, 40, 3, 400);
+    rq.bias = words;
+    rq.n_bias = 3;
+    hd_engine *e = kit_open(&c);
+    kit_ask(e, &rq, &plain[0]);
+    EXPECT_INT(kit_stats(e).drafted, 0);
+    hd_engine_close(e, 0);
+    c.speculate = HD_DRAFT_MAX;
+    e = kit_open(&c);
+    kit_ask(e, &rq, &one);
+    kit_expect_same(&plain[0], &one);
+    const hd_engine_stats st = kit_stats(e);
+    EXPECT(st.accepted > 50 && st.accepted <= st.drafted);
+    EXPECT_INT(st.steps + st.accepted, 400);
+    EXPECT_INT(st.tokens_out, 400);
+    EXPECT_INT(st.step_allocs, 0);
+    rq.no_speculation = true;
+    kit_ask(e, &rq, &one);
+    kit_expect_same(&plain[0], &one);
+    EXPECT_INT(kit_stats(e).drafted, st.drafted);
+    hd_engine_close(e, 0);
 }
 
 typedef struct submitter {
@@ -425,7 +461,8 @@ static void what_cannot_be_served_is_refused(void)
 HD_TEST_MAIN(
     "engine", {"greedy_is_the_argmax", greedy_is_the_argmax},
     {"company_threads_and_chunks_change_nothing", company_threads_and_chunks_change_nothing},
-    {"many_submitters", many_submitters}, {"stop_ids_end_the_answer", stop_ids_end_the_answer},
+    {"guesses_change_no_answer", guesses_change_no_answer}, {"many_submitters", many_submitters},
+    {"stop_ids_end_the_answer", stop_ids_end_the_answer},
     {"the_models_own_stop", the_models_own_stop},
     {"padding_is_never_sampled", padding_is_never_sampled},
     {"the_whole_context_can_be_used", the_whole_context_can_be_used},

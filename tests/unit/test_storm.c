@@ -195,6 +195,7 @@ static void expect_everything_back(const client *c, hd_engine *e, int32_t asked)
     EXPECT(st.tokens_out >= tokens); // more were made for those that went away
     // What the storm was for.
     EXPECT(whole > (uint64_t)asked / 3 && cut > 0 && hung_up > 0);
+    EXPECT(st.accepted > 0 && st.drafted > st.accepted);
     EXPECT(st.preemptions > 0 && st.prefix_found > 0 && busy > 0);
     EXPECT(hd_engine_healthy(e));
 }
