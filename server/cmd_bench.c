@@ -1,11 +1,12 @@
-// hadal bench: prompt and answer speed at given depths of context, next to the memory roofline that
-// was measured in the same run.
+// hadal bench: prompt and answer speed of one sequence at given depths of context, next to the
+// memory roofline that was measured in the same run. Many clients at once: bench_clients.c.
 #include "engine/runner.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/json.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
+#include "server/bench.h"
 #include "server/cli.h"
 #include "server/cmd.h"
 
@@ -14,12 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_CASES = 16, MAX_REPEAT = 1000 };
-
-typedef struct lengths {
-    int32_t v[MAX_CASES];
-    int n;
-} lengths;
+enum { MAX_REPEAT = 1000 };
 
 typedef struct result { // of one case
     const char *kind;   // "pp" or "tg"
@@ -28,25 +24,41 @@ typedef struct result { // of one case
     double bytes, flops; // of the whole case, from the plan
 } result;
 
-static hd_status parse_lengths(const char *flag, const char *text, int32_t min, lengths *out,
-                               hd_err *err)
+hd_status hd_bench_parse(const char *flag, const char *text, int32_t min, int32_t max,
+                         hd_bench_list *out, hd_err *err)
 {
     out->n = 0;
     for (const char *p = text; *p;) {
         char *end;
         long v = strtol(p, &end, 10);
-        HD_CHECK(end != p && (*end == ',' || !*end) && v >= min && v <= HD_MAX_CONTEXT &&
-                     out->n < MAX_CASES,
+        HD_CHECK(end != p && (*end == ',' || !*end) && v >= min && v <= max &&
+                     out->n < HD_BENCH_CASES,
                  err, HD_E_INVAL,
-                 "%s: found '%.40s', expected up to %d numbers >= %d, as in 128,512", flag, text,
-                 MAX_CASES, (int)min);
+                 "%s: found '%.40s', expected up to %d numbers from %d to %d, as in 128,512", flag,
+                 text, HD_BENCH_CASES, (int)min, (int)max);
         out->v[out->n++] = (int32_t)v;
         p = *end ? end + 1 : end;
     }
     return HD_OK;
 }
 
-static int by_value(const void *a, const void *b)
+int32_t hd_bench_longest(const hd_bench_list *l)
+{
+    int32_t most = 0;
+    for (int i = 0; i < l->n; i++)
+        most = l->v[i] > most ? l->v[i] : most;
+    return most;
+}
+
+void hd_bench_random_ids(int32_t *ids, int32_t n, int32_t vocab, uint64_t seed)
+{
+    hd_rng rng;
+    hd_rng_seed(&rng, seed);
+    for (int32_t i = 0; i < n; i++)
+        ids[i] = (int32_t)hd_rng_below(&rng, (uint32_t)vocab);
+}
+
+int hd_bench_by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -100,7 +112,7 @@ static hd_status measure(hd_runner *r, const int32_t *ids, int repeat, result *c
                     repeat);
     }
     if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
-    qsort(rate, (size_t)repeat, sizeof(rate[0]), by_value);
+    qsort(rate, (size_t)repeat, sizeof(rate[0]), hd_bench_by_value);
     c->best = rate[repeat - 1];
     c->median = rate[repeat / 2];
     add_cost(r, c);
@@ -148,27 +160,18 @@ static void print_head(const hd_config *cfg, const hd_model_facts *f, double roo
 static hd_status bench(const hd_config *c, hd_runner *r, hd_err *err)
 {
     const hd_model_facts *f = hd_runner_facts(r);
-    lengths pp, tg, depth;
-    HD_TRY(parse_lengths("--pp", c->bench_prompt, 1, &pp, err));
-    HD_TRY(parse_lengths("--tg", c->bench_gen, 1, &tg, err));
-    HD_TRY(parse_lengths("--depth", c->bench_depth, 0, &depth, err));
-    int32_t longest = 0;
-    for (int i = 0; i < pp.n; i++)
-        longest = pp.v[i] > longest ? pp.v[i] : longest;
-    for (int i = 0; i < tg.n; i++)
-        longest = tg.v[i] > longest ? tg.v[i] : longest;
-    int32_t deepest = 0;
-    for (int i = 0; i < depth.n; i++)
-        deepest = depth.v[i] > deepest ? depth.v[i] : deepest;
+    hd_bench_list pp, tg, depth;
+    HD_TRY(hd_bench_parse("--pp", c->bench_prompt, 1, HD_MAX_CONTEXT, &pp, err));
+    HD_TRY(hd_bench_parse("--tg", c->bench_gen, 1, HD_MAX_CONTEXT, &tg, err));
+    HD_TRY(hd_bench_parse("--depth", c->bench_depth, 0, HD_MAX_CONTEXT, &depth, err));
+    int32_t longest = hd_bench_longest(&pp), deepest = hd_bench_longest(&depth);
+    if (hd_bench_longest(&tg) > longest) longest = hd_bench_longest(&tg);
     HD_CHECK(longest + deepest <= f->max_context, err, HD_E_LIMIT,
              "%d tokens are asked for, the context holds %d", (int)(longest + deepest),
              (int)f->max_context);
     int32_t *ids = hd_reallocarray(NULL, (size_t)(longest + deepest), sizeof(*ids));
     HD_CHECK(ids, err, HD_E_NOMEM, "out of memory");
-    hd_rng rng;
-    hd_rng_seed(&rng, 1);
-    for (int32_t i = 0; i < longest + deepest; i++)
-        ids[i] = (int32_t)hd_rng_below(&rng, (uint32_t)f->cfg.vocab);
+    hd_bench_random_ids(ids, longest + deepest, f->cfg.vocab, 1);
     double roof = hd_runner_read_bandwidth(r);
     print_head(c, f, roof);
     hd_status st = HD_OK;
@@ -183,23 +186,30 @@ static hd_status bench(const hd_config *c, hd_runner *r, hd_err *err)
     return st;
 }
 
+// One sequence at a time: prompts and answers at depths.
+static hd_status bench_alone(const hd_config *c, hd_engine_cfg *cfg, hd_err *err)
+{
+    hd_runner *r = NULL;
+    hd_cli_meter meter = {0};
+    cfg->progress = hd_cli_progress;
+    cfg->progress_ctx = &meter;
+    hd_status st = hd_runner_open(cfg, &r, err);
+    hd_cli_progress_end(&meter);
+    if (st == HD_OK) st = bench(c, r, err);
+    hd_runner_close(r);
+    return st;
+}
+
 int hd_cmd_bench(int argc, char **argv)
 {
     hd_config c;
     hd_engine_cfg cfg;
     hd_err err = {0};
-    hd_runner *r = NULL;
-    hd_cli_meter meter = {0};
     int code;
     if (!hd_cli_settings(&c, HD_CMD_BENCH, argc, argv, &code)) return code;
     hd_status st = hd_config_engine(&c, &cfg, &err);
-    cfg.progress = hd_cli_progress;
-    cfg.progress_ctx = &meter;
-    if (st == HD_OK) st = hd_runner_open(&cfg, &r, &err);
-    hd_cli_progress_end(&meter);
-    if (st == HD_OK) st = bench(&c, r, &err);
+    if (st == HD_OK)
+        st = c.bench_clients ? hd_bench_clients(&c, &cfg, &err) : bench_alone(&c, &cfg, &err);
     if (st == HD_OK) st = hd_cli_flush(&err);
-    code = st == HD_OK ? 0 : hd_cli_fail(&err);
-    hd_runner_close(r);
-    return code;
+    return st == HD_OK ? 0 : hd_cli_fail(&err);
 }

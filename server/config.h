@@ -86,6 +86,8 @@ typedef struct hd_config {
     // bench
     const char *bench_prompt, *bench_gen, *bench_depth; // "128,512" lists
     int64_t repeat;
+    const char *bench_clients; // "1,4,16"; NULL: one sequence, without a scheduler
+    int64_t bench_requests, bench_prompt_tokens, bench_answer_tokens, bench_intrude;
     // what the command line left over, and whether a value was given at all
     const char *const *rest;
     int n_rest;

@@ -179,6 +179,16 @@ const hd_opt hd_opts[] = {
     {"depth", NULL, HD_OPT_STR, AT(bench_depth), 0, 0, "0", NULL, HD_CMD_BENCH, "N,N...",
      "tokens already in the cache before measuring"},
     {"repeat", NULL, HD_OPT_INT, AT(repeat), 1, 1000, "3", NULL, HD_CMD_BENCH, "N", "measurements of each case"},
+    {"concurrency", NULL, HD_OPT_STR, AT(bench_clients), 0, 0, NULL, NULL, HD_CMD_BENCH, "N,N...",
+     "instead: so many clients at once, each with one request at a time, against the whole engine"},
+    {"requests", NULL, HD_OPT_INT, AT(bench_requests), 0, 1000000, "0", NULL, HD_CMD_BENCH, "N",
+     "with --concurrency: requests of each case; 0: two per client and at least 8"},
+    {"prompt-tokens", NULL, HD_OPT_INT, AT(bench_prompt_tokens), 1, HD_MAX_CONTEXT, "128", NULL, HD_CMD_BENCH, "N",
+     "with --concurrency: length of each prompt; no two are alike"},
+    {"answer-tokens", NULL, HD_OPT_INT, AT(bench_answer_tokens), 1, HD_MAX_CONTEXT, "64", NULL, HD_CMD_BENCH, "N",
+     "with --concurrency: length of each answer"},
+    {"intrude", NULL, HD_OPT_INT, AT(bench_intrude), 0, HD_MAX_CONTEXT, "0", NULL, HD_CMD_BENCH, "N",
+     "with --concurrency: let a prompt of N tokens arrive while all clients read answers, and show how it delays them"},
 
     // ---- log
     {"log-level", "HADAL_LOG_LEVEL", HD_OPT_ENUM, AT(log_level), 0, 0, "info", "debug|info|warn|error|off", ALL, "LEVEL",
@@ -226,7 +236,10 @@ const hd_cmd_doc hd_cmd_docs[] = {
      "--logits writes one float32 row per token: the logits after reading it.\n"
      "--weights f32 --kv f32 computes everything in float32.\n"},
     {HD_CMD_BENCH, "bench", "hadal bench --model PATH [settings]",
-     "measure prompt and answer speed against the memory roofline",
-     "  hadal bench --model ./model --pp 128,512 --tg 64 --depth 0,4096\n"},
+     "measure prompt and answer speed against the roofline",
+     "  hadal bench --model ./model --pp 128,512 --tg 64 --depth 0,4096\n"
+     "  hadal bench --model ./model --concurrency 1,4,16,64\n"
+     "  hadal bench --model ./model --concurrency 16 --intrude 8192\n"
+     "TTFT: from a request to its first token. ITL: between two deliveries of one answer.\n"},
 };
 const int hd_n_cmd_docs = sizeof(hd_cmd_docs) / sizeof(hd_cmd_docs[0]);

@@ -131,6 +131,30 @@ def ids_alone_need_no_tokenizer():
         refused(*command, "--model", model, has="llama_mqa/tokenizer.json: there is no such file", code=66)
 
 
+@case
+def bench_of_many_clients():
+    model = talking_model()
+    args = ("bench", "--model", model, "--concurrency", "1,3", "--prompt-tokens", 8, "--answer-tokens", 5)
+    head, *cases = map(json.loads, hadal(*args, "--requests", 4, "--intrude", 100, "--json").stdout.splitlines())
+    assert head["compute_roof_gflop_per_s"] > 0 and head["prompt_gflop_per_s"] > 0 and head["read_roof_gb_per_s"] > 0
+    assert [x["test"] for x in cases] == ["clients1", "clients1+intrude100", "clients3", "clients3+intrude100"], cases
+    for r in cases[::2]:
+        assert (r["requests"], r["prompt_tokens"], r["answered_tokens"]) == (4, 8, 20), r
+        # Four requests of 8 and 5 tokens: the rates are of one time.
+        assert math.isclose(r["tokens_per_s"], r["answer_tokens_per_s"] * 13 / 5, rel_tol=1e-3), r
+        assert 0 < r["ttft_ms_p50"] <= r["ttft_ms_p99"] and 0 < r["itl_ms_p50"] <= r["itl_ms_p99"], r
+        assert r["memory_bound_tokens_per_s"] > 0 and r["compute_bound_tokens_per_s"] > 0, r
+    assert cases[2]["memory_bound_tokens_per_s"] > cases[0]["memory_bound_tokens_per_s"]
+    for r in cases[1::2]:
+        assert 0 < r["itl_ms_p50"] <= r["itl_ms_p99"] <= r["itl_ms_max"] and r["intruder_ttft_ms"] > 0, r
+    table = hadal(*args).stdout.decode().splitlines()
+    assert [x.split()[:2] for x in table[-2:]] == [["1", "8"], ["3", "8"]], table
+    for flag, value in (("--concurrency", "0"), ("--concurrency", "1,x"), ("--concurrency", "5000")):
+        refused("bench", "--model", model, flag, value, has=(flag, value, "numbers from 1 to"))
+    refused(*args, "--answer-tokens", 505, "--log-level", "error", has=("513", "512"))
+    refused("bench", "--model", copy_model("llama_mqa"), "--concurrency", 1, has="tokenizer.json", code=66)
+
+
 # ---- tokenize ------------------------------------------------------------------------------
 
 def varint(data, at):

@@ -8,6 +8,9 @@ Usage: make_model.py OUT_DIR --shape SHAPE [--layers N] [--tokenizer PATH]. Need
   v3-stack              DeepSeek-V3 with few layers (default 2, the first one dense): safetensors
                         shards with an index, FP8 with block scales, the rest bf16; about 16 GB
   r1-distill-qwen-1.5b  DeepSeek-R1-Distill-Qwen-1.5B: one safetensors file in bf16; 3.6 GB
+  r1-distill-qwen-1.5b-q4_k, r1-distill-qwen-1.5b-q8_0
+                        the same as GGUF `qwen2`: Q4_K with Q6_K where quantizers put it, 1.1 GB, or
+                        Q8_0, 1.9 GB; with all the vocabulary that other programs need to load it
 
 Weights are a few megabytes of random blocks per type and width, repeated with a period that does not
 match rows. They have mean 0 and standard deviation 1 / sqrt(width), so that activations stay finite.
@@ -188,6 +191,19 @@ def copy_vocabulary(w, path):
     w.add_chat_template(TEMPLATE)
 
 
+def add_bpe(w, folder, size):
+    """The vocabulary of a tokenizer.json, filled up to size with tokens nobody writes."""
+    t = json.loads((folder / "tokenizer.json").read_text())
+    added = {a["id"]: a["content"] for a in t["added_tokens"]}
+    text = {i: name for name, i in t["model"]["vocab"].items()} | added
+    kinds = gguf.TokenType
+    w.add_tokenizer_model("gpt2")
+    w.add_tokenizer_pre("qwen2")
+    w.add_token_list([text.get(i, f"[PAD{i}]") for i in range(size)])
+    w.add_token_types([kinds.CONTROL if i in added else kinds.NORMAL if i in text else kinds.UNUSED for i in range(size)])
+    w.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in t["model"]["merges"]])
+
+
 def write_gguf(path, w, source, tensors):
     quants = {k: gguf.GGMLQuantizationType[k.upper()] for k in SPREAD}
     for name, (kind, shape) in tensors.items():
@@ -363,10 +379,65 @@ def make_distill(out, layers, tokenizer):
     copy_tokenizer(out, tokenizer)
 
 
+def distill_kind(layer, layers, name):
+    """Types as the Q4_K_M mix has them: more bits for values and down projections of half the layers."""
+    more = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+    return "q6_k" if more and name in ("attn_v", "ffn_down") else "q4_k"
+
+
+def distill_layer(c, layer, q8):
+    d, ff, layers = c["hidden_size"], c["intermediate_size"], c["num_hidden_layers"]
+    kv = d // c["num_attention_heads"] * c["num_key_value_heads"]
+    t = {"attn_norm.weight": ("ones", (d,)), "ffn_norm.weight": ("ones", (d,))}
+    for name, n_out, n_in in (("attn_q", d, d), ("attn_k", kv, d), ("attn_v", kv, d), ("attn_output", d, d),
+                              ("ffn_gate", ff, d), ("ffn_up", ff, d), ("ffn_down", d, ff)):
+        t[f"{name}.weight"] = ("q8_0" if q8 else distill_kind(layer, layers, name), (n_out, n_in))
+        if name in ("attn_q", "attn_k", "attn_v"):
+            t[f"{name}.bias"] = ("f32", (n_out,))
+    return {f"blk.{layer}.{name}": what for name, what in t.items()}
+
+
+def make_distill_gguf(out, layers, tokenizer, q8):
+    c = QWEN | ({"num_hidden_layers": layers} if layers else {})
+    d, vocab = c["hidden_size"], c["vocab_size"]
+    w = gguf.GGUFWriter(None, "qwen2")
+    w.add_name("random R1-Distill-Qwen-1.5B")
+    w.add_block_count(c["num_hidden_layers"])
+    w.add_context_length(c["max_position_embeddings"])
+    w.add_embedding_length(d)
+    w.add_feed_forward_length(c["intermediate_size"])
+    w.add_head_count(c["num_attention_heads"])
+    w.add_head_count_kv(c["num_key_value_heads"])
+    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    w.add_rope_freq_base(float(c["rope_theta"]))
+    if tokenizer:
+        add_bpe(w, tokenizer, vocab)
+        w.add_bos_token_id(151643)
+        w.add_eos_token_id(c["eos_token_id"])
+        w.add_pad_token_id(c["eos_token_id"])
+        w.add_add_bos_token(False)
+        w.add_chat_template(TEMPLATE)
+    tensors = {"token_embd.weight": ("q8_0" if q8 else "q4_k", (vocab, d)), "output_norm.weight": ("ones", (d,)),
+               "output.weight": ("q8_0" if q8 else "q6_k", (vocab, d))}
+    for layer in range(c["num_hidden_layers"]):
+        tensors |= distill_layer(c, layer, q8)
+    write_gguf(out / "model.gguf", w, Source(), tensors)
+
+
+def make_distill_q4_k(out, layers, tokenizer):
+    make_distill_gguf(out, layers, tokenizer, False)
+
+
+def make_distill_q8_0(out, layers, tokenizer):
+    make_distill_gguf(out, layers, tokenizer, True)
+
+
 SHAPES = {  # name: (maker, tokenizer in ../shared/data)
     "v2-lite": (make_v2_lite, "gguf-vocab/ggml-vocab-deepseek-llm.gguf"),
     "v3-stack": (make_v3_stack, "tokenizers/deepseek-v3"),
     "r1-distill-qwen-1.5b": (make_distill, "tokenizers/qwen3"),
+    "r1-distill-qwen-1.5b-q4_k": (make_distill_q4_k, "tokenizers/qwen3"),
+    "r1-distill-qwen-1.5b-q8_0": (make_distill_q8_0, "tokenizers/qwen3"),
 }
 
 
