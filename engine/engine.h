@@ -49,6 +49,8 @@ typedef struct hd_engine_cfg { // hd_engine_cfg_init gives the defaults
     int32_t max_context;       // 0: the model's, lowered to what memory allows
     int32_t max_seqs;          // sequences decoded at once
     int32_t max_step_tokens;   // token budget of one step
+    int32_t max_prompt_ms;     // of a step that others wait in; as long as their own part at least;
+                               // 0: whatever the step's budget allows
     int32_t max_queue;         // waiting requests; more are refused with HD_E_BUSY
     int32_t max_queue_tokens;  // prompt tokens of the waiting; one request may always wait
     int64_t max_queue_bytes;   // memory of the waiting

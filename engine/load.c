@@ -22,6 +22,7 @@ void hd_engine_cfg_init(hd_engine_cfg *cfg)
         .kv = HD_BF16,
         .max_seqs = 16,
         .max_step_tokens = 512,
+        .max_prompt_ms = 50,
         .max_queue = 128,
         .max_queue_tokens = 1 << 20,
         .max_queue_bytes = 256 << 20,
@@ -64,6 +65,7 @@ static hd_status check_cfg(const hd_engine_cfg *c, hd_err *err)
         {"max_seqs", c->max_seqs, 1, MAX_SEQS},
         {"max_step_tokens", c->max_step_tokens, 1, MAX_STEP_TOKENS},
         {"max_queue", c->max_queue, 0, INT32_MAX - MAX_SEQS},
+        {"max_prompt_ms", c->max_prompt_ms, 0, INT32_MAX},
         {"max_queue_tokens", c->max_queue_tokens, 0, INT32_MAX},
         {"max_queue_bytes", c->max_queue_bytes, 0, INT64_MAX},
         {"speculate", c->speculate, 0, HD_DRAFT_MAX},
@@ -321,7 +323,8 @@ void hd_load_log_ready(const hd_loaded *l)
            hd_f_f64("cache_mib", (double)f->kv_bytes / (1 << 20), 1),
            hd_f_int("cache_pages", f->kv_pages), hd_f_int("context", f->max_context),
            hd_f_int("seqs", l->cfg.max_seqs), hd_f_int("step_tokens", l->cfg.max_step_tokens),
-           hd_f_int("speculate", l->cfg.speculate), hd_f_bool("prefix_cache", l->cfg.prefix_cache),
+           hd_f_int("prompt_ms", l->cfg.max_prompt_ms), hd_f_int("speculate", l->cfg.speculate),
+           hd_f_bool("prefix_cache", l->cfg.prefix_cache),
            hd_f_bool("deterministic", l->cfg.deterministic),
            hd_f_f64("seconds", seconds_since(l->began_ns), 2));
 }

@@ -104,7 +104,9 @@ static void share_tokens(const hd_plan_in *in, hd_plan *out)
         take_all_decoding(in, out);
     else
         fill(in, out, true, in->max_seqs - keep, in->max_tokens - keep);
-    fill(in, out, false, in->max_seqs - out->n_in_step, in->max_tokens - out->n_tokens);
+    const int32_t left = in->max_tokens - out->n_tokens;
+    fill(in, out, false, in->max_seqs - out->n_in_step,
+         out->n_in_step > 0 ? smaller(left, in->max_prompt) : left);
 }
 
 // ---- pages ---------------------------------------------------------------------------------

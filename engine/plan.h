@@ -1,10 +1,10 @@
 // Planning one step: a pure function from queues and budgets to a batch.
 //
 // Every decoding sequence gets its token first (so inter-token latency is bounded by the budget),
-// the rest of the budget goes to prefill chunks by priority, then arrival, with ageing so that
-// nothing starves; what is left after that to drafted tokens. KV pages are shared out by rank; when
-// one is missing, the plan names a sequence of lower rank to take pages from. No memory, no clock,
-// no model: unit-tested alone.
+// the rest of the budget, or what may go along with answers, goes to prefill chunks by priority,
+// then arrival, with ageing so that nothing starves; what is left after that to drafted tokens. KV
+// pages are shared out by rank; when one is missing, the plan names a sequence of lower rank to
+// take pages from. No memory, no clock, no model: unit-tested alone.
 #ifndef HADAL_ENGINE_PLAN_H
 #define HADAL_ENGINE_PLAN_H
 
@@ -44,6 +44,7 @@ typedef struct hd_plan_in {
     const hd_plan_seq *seq;
     int32_t n_seqs;
     int32_t max_tokens, max_seqs; // of one step
+    int32_t max_prompt;           // prompt tokens of a step in which others decode
     int32_t max_draft;            // guessed tokens, of all sequences together
     int32_t free_pages;
 } hd_plan_in;

@@ -30,7 +30,7 @@ struct hd_sched {
     int32_t n_run;
     hd_plan_seq *view; // [max_seqs], as the plan sees them
     int32_t *take;     // [max_seqs]
-    hd_spec_cost cost; // of steps
+    hd_pace pace;      // of steps
 };
 
 // One step with what is running. False: there is nothing that could be done now.

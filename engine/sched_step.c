@@ -89,7 +89,7 @@ static void want_guesses(hd_sched *s)
     for (int32_t i = 0; i < s->n_run && rows < HD_SPEC_ROWS; i++) {
         hd_seq *q = s->run[i];
         if (q->guess.n == 0) continue;
-        q->n_wanted = hd_spec_choose(&s->cost, &q->odds, rows, tokens, q->guess, &more);
+        q->n_wanted = hd_spec_choose(&s->pace, &q->odds, rows, tokens, q->guess, &more);
         s->view[i].draft = q->n_wanted;
         rows += q->n_wanted;
         tokens += more;
@@ -302,6 +302,16 @@ static void publish(hd_sched *s, const hd_engine_stats *count, uint64_t allocs)
     pthread_mutex_unlock(&s->lock);
 }
 
+// Prompt tokens that may go along with the tokens of those who are being answered.
+static int32_t max_prompt(const hd_sched *s)
+{
+    int32_t rows = 0;
+    if (s->l->cfg.max_prompt_ms == 0) return INT32_MAX;
+    for (int32_t i = 0; i < s->n_run; i++)
+        rows += s->view[i].decoding && !s->view[i].blocked;
+    return rows ? hd_pace_prompt(&s->pace, rows, s->l->cfg.max_prompt_ms * 1e6) : INT32_MAX;
+}
+
 // Plans, and takes pages away as long as the plan asks for it. False: nothing can be done.
 static bool plan(hd_sched *s)
 {
@@ -314,6 +324,7 @@ static bool plan(hd_sched *s)
             .n_seqs = s->n_run,
             .max_tokens = s->l->cfg.max_step_tokens,
             .max_seqs = s->l->cfg.max_seqs,
+            .max_prompt = max_prompt(s),
             .max_draft = hd_stepper_max_out(s->l->step) - s->l->cfg.max_seqs,
             .free_pages = hd_kvpool_free(s->l->kv),
         };
@@ -323,16 +334,14 @@ static bool plan(hd_sched *s)
     }
 }
 
-// Steps without prompts tell what a row more costs.
 static void measure(hd_sched *s, int64_t began_ns)
 {
-    int32_t rows = 0;
+    int32_t rows = 0, prompt = 0;
     for (int32_t i = 0; i < s->n_run; i++) {
         const hd_seq *q = s->run[i];
-        if (q->take > 0 && q->take != q->n_rows) return;
-        rows += q->take;
+        *(s->view[i].decoding ? &rows : &prompt) += q->take;
     }
-    hd_spec_measured(&s->cost, rows, (double)(hd_mono_ns() - began_ns));
+    hd_pace_measured(&s->pace, rows, prompt, (double)(hd_mono_ns() - began_ns));
 }
 
 bool hd_sched_step(hd_sched *s)
@@ -349,7 +358,7 @@ bool hd_sched_step(hd_sched *s)
         deliver(s, &count);
     else
         fail_step(s, st, &err);
-    if (st == HD_OK && s->limits.speculate) measure(s, began_ns);
+    if (st == HD_OK) measure(s, began_ns);
     publish(s, &count, hd_mem_thread_allocs() - allocs);
     hd_sched_sweep(s);
     return true;

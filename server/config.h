@@ -48,7 +48,7 @@ typedef struct hd_config {
     // model and engine
     const char *model, *device, *chat_template, *served_name;
     int64_t threads, max_context, max_seqs, max_step_tokens, max_queue, max_queue_tokens,
-        max_queue_bytes, speculate, memory_bytes, stall_seconds;
+        max_queue_bytes, max_prompt_ms, speculate, memory_bytes, stall_seconds;
     const char *weights, *weights_experts, *weights_attention, *kv; // names of types
     const char *cpu;                                                // levels mask
     const char *plugin_dir;

@@ -24,6 +24,7 @@ static void setup(queue *q, int32_t n, int32_t max_tokens, int32_t max_seqs)
         .n_seqs = n,
         .max_tokens = max_tokens,
         .max_seqs = max_seqs,
+        .max_prompt = INT32_MAX,
         .free_pages = 1000,
     };
     q->out.take = q->take;
@@ -59,6 +60,22 @@ static void decoding_comes_first(void)
     EXPECT_INT(q.take[2], 0);
     EXPECT_INT(q.out.n_tokens, 10);
     EXPECT_INT(q.out.n_in_step, 3);
+}
+
+static void prompts_leave_time_for_answers(void)
+{
+    queue q;
+    setup(&q, 3, 500, 8);
+    q.in.max_prompt = 30;
+    q.seq[0].todo = q.seq[2].todo = 100;
+    q.seq[1] = (hd_plan_seq){.todo = 1, .decoding = true, .rank.arrival = 1};
+    EXPECT_INT(hd_plan_step(&q.in, &q.out), HD_PLAN_STEP);
+    EXPECT_INT(q.take[0], 30);
+    EXPECT_INT(q.take[1], 1);
+    EXPECT_INT(q.take[2], 0);
+    q.seq[1].blocked = true; // nobody to wait
+    EXPECT_INT(hd_plan_step(&q.in, &q.out), HD_PLAN_STEP);
+    EXPECT_INT(q.take[0] + q.take[2], 200);
 }
 
 static void prefill_by_priority_then_arrival(void)
@@ -373,6 +390,7 @@ static void everybody_ends_in_a_small_pool(void)
 
 HD_TEST_MAIN("plan", {"nothing_to_do", nothing_to_do},
              {"decoding_comes_first", decoding_comes_first},
+             {"prompts_leave_time_for_answers", prompts_leave_time_for_answers},
              {"prefill_by_priority_then_arrival", prefill_by_priority_then_arrival},
              {"more_decoding_than_budget", more_decoding_than_budget},
              {"the_youngest_gives_way", the_youngest_gives_way},

@@ -116,7 +116,7 @@ typedef struct world {
 // Time per token of one sequence with guesses, over that without.
 static double simulate(const world *w, uint64_t seed)
 {
-    hd_spec_cost cost = {0};
+    hd_pace pace = {0};
     hd_spec_odds odds = {0};
     hd_rng rng;
     double time = 0, tokens = 0;
@@ -127,14 +127,14 @@ static double simulate(const world *w, uint64_t seed)
         hd_guess g = {.matched = matched[k]};
         double more;
         if (hd_rng_unit(&rng) < w->found) g.n = HD_DRAFT_MAX;
-        const int32_t n = hd_spec_choose(&cost, &odds, 1, 1, g, &more);
+        const int32_t n = hd_spec_choose(&pace, &odds, 1, 1, g, &more);
         int32_t n_true = 0;
         while (n_true < g.n && hd_rng_unit(&rng) < w->truth[k])
             n_true++;
         const double t = 1 + w->row_cost * n;
         time += t;
         tokens += 1 + (n_true < n ? n_true : n);
-        hd_spec_measured(&cost, 1 + n, 1e6 * t * (1 + w->jitter * hd_rng_unit(&rng)));
+        hd_pace_measured(&pace, 1 + n, 0, 1e6 * t * (1 + w->jitter * hd_rng_unit(&rng)));
         if (n > 0)
             hd_spec_learn(&odds, g.matched, n, n_true < n ? n_true : n);
         else if (g.n > 0)
@@ -167,14 +167,48 @@ static void it_never_costs_much(void)
     EXPECT(worst < 1.03);
 }
 
+// ---- pace ----------------------------------------------------------------------------------
+
+static void prompts_fit_beside_answers(void)
+{
+    hd_pace p = {0};
+    EXPECT_INT(hd_pace_prompt(&p, 4, 5e7), 64); // nothing is known
+    hd_pace_measured(&p, 0, 512, 512e6);        // a millisecond each
+    EXPECT_INT(hd_pace_prompt(&p, 1, 5e7), 48);
+    hd_pace_measured(&p, 16, 0, 200e6);
+    EXPECT_INT(hd_pace_prompt(&p, 16, 5e7), 200); // as long as the answers' own part
+    EXPECT_INT(hd_pace_prompt(&p, 16, 1e3), 200);
+    EXPECT_INT(hd_pace_prompt(&p, 1, 1e3), 200); // all that is known of rows
+    for (int i = 0; i < 100; i++)
+        hd_pace_measured(&p, 1, 0, 1e6);
+    EXPECT_INT(hd_pace_prompt(&p, 1, 1e3), 16); // the least
+    for (int i = 0; i < 100; i++)
+        hd_pace_measured(&p, 16, 100, 1200e6); // deeper: ten milliseconds each
+    EXPECT_INT(hd_pace_prompt(&p, 16, 1e9), 96);
+}
+
+static void times_between_known_ones(void)
+{
+    hd_pace p = {0};
+    EXPECT(hd_pace_time(&p, 3) == 0);
+    hd_pace_measured(&p, 2, 0, 100);
+    EXPECT(hd_pace_time(&p, 2) == 100 && hd_pace_time(&p, 1) == 100);
+    EXPECT(hd_pace_time(&p, 4) > 100 && hd_pace_time(&p, 4000) > hd_pace_time(&p, 4));
+    hd_pace_measured(&p, 6, 0, 300);
+    EXPECT(hd_pace_time(&p, 4) == 200);
+    hd_pace_measured(&p, 20, 0, 500);
+    hd_pace_measured(&p, 4096, 0, 9000);
+    EXPECT(hd_pace_time(&p, 32) == 500 && hd_pace_time(&p, 100000) == 9000);
+}
+
 static void full_steps_take_no_guesses(void)
 {
-    const hd_spec_cost cost = {0};
+    const hd_pace pace = {0};
     const hd_spec_odds odds = {0};
     const hd_guess g = {.n = HD_DRAFT_MAX, .matched = 32};
     double more;
-    EXPECT_INT(hd_spec_choose(&cost, &odds, HD_SPEC_ROWS, HD_SPEC_ROWS, g, &more), 0);
-    EXPECT(hd_spec_choose(&cost, &odds, HD_SPEC_ROWS - 2, 1, g, &more) <= 2);
+    EXPECT_INT(hd_spec_choose(&pace, &odds, HD_SPEC_ROWS, HD_SPEC_ROWS, g, &more), 0);
+    EXPECT(hd_spec_choose(&pace, &odds, HD_SPEC_ROWS - 2, 1, g, &more) <= 2);
 }
 
 HD_TEST_MAIN("spec", {"what_followed_before", what_followed_before},
@@ -182,4 +216,6 @@ HD_TEST_MAIN("spec", {"what_followed_before", what_followed_before},
              {"a_repetition_goes_on", a_repetition_goes_on}, {"random_texts", random_texts},
              {"memory_runs_out", memory_runs_out}, {"it_pays_where_it_can", it_pays_where_it_can},
              {"it_never_costs_much", it_never_costs_much},
+             {"prompts_fit_beside_answers", prompts_fit_beside_answers},
+             {"times_between_known_ones", times_between_known_ones},
              {"full_steps_take_no_guesses", full_steps_take_no_guesses})
