@@ -28,6 +28,12 @@ void hd_sched_leave_queue(hd_sched *s, const hd_seq *q)
     s->queued_bytes -= q->bytes;
 }
 
+// Who wants to know how likely the prompt was needs it computed.
+static bool looks_up(const hd_sched *s, const hd_seq *q)
+{
+    return s->l->cfg.prefix_cache && !hd_seq_reports_prompt(q);
+}
+
 // ---- letting others go first ---------------------------------------------------------------
 
 static bool in_prefill(const hd_seq *q)
@@ -62,7 +68,7 @@ static bool still_behind(const hd_sched *s, const hd_seq *q)
 static bool falls_in_behind(const hd_sched *s, hd_seq *q)
 {
     q->leader_tokens = 0;
-    if (!s->l->cfg.prefix_cache || q->rank.urgent || hd_seq_reports_prompt(q)) return false;
+    if (q->rank.urgent || !looks_up(s, q)) return false;
     for (int32_t i = 0; i < s->n_run; i++) {
         const hd_seq *r = s->run[i];
         if (!in_prefill(r) || r->kv.salt != q->kv.salt || hd_seq_reports_prompt(r)) continue;
@@ -99,7 +105,7 @@ static hd_seq **first_in_line(hd_sched *s)
 static bool take_pages(hd_sched *s, hd_seq *q)
 {
     hd_kvpool *kv = s->l->kv;
-    if (!hd_seq_reports_prompt(q)) hd_kvseq_attach(kv, &q->kv, q->ids, q->n_ids - 1);
+    if (looks_up(s, q)) hd_kvseq_attach(kv, &q->kv, q->ids, q->n_ids - 1);
     q->held_back = falls_in_behind(s, q);
     if (!q->held_back && hd_kvseq_reserve(kv, &q->kv, q->n_ids) && hd_kvpool_free(kv) >= s->n_run)
         return true;
@@ -113,7 +119,7 @@ static void count_start(hd_sched *s, hd_seq *q)
         q->admit_ns = hd_now_ns(&s->l->cfg.clock);
         q->n_cached = q->kv.n_tokens < q->n_prompt ? q->kv.n_tokens : q->n_prompt;
         hd_sched_leave_queue(s, q);
-        s->stats.prefix_asked += (uint64_t)q->n_prompt;
+        if (looks_up(s, q)) s->stats.prefix_asked += (uint64_t)q->n_prompt;
         s->stats.prefix_found += (uint64_t)q->n_cached;
     }
     s->stats.waiting--;

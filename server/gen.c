@@ -204,6 +204,9 @@ static hd_status submit(hd_gen *g, hd_engine *e, const hd_gen_request *rq, hd_er
                     .n_stop_ids = g->n_ends,
                     .prompt_logprobs = rq->prompt_logprobs,
                     .deadline_ns = rq->deadline_ns,
+                    .priority = rq->priority,
+                    .cache_salt = rq->cache_salt,
+                    .no_speculation = rq->no_speculation,
                     .id = rq->id};
     r.sample.seed = g->seed;
     return hd_engine_submit(e, &r, &g->stream, err);

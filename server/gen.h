@@ -51,6 +51,9 @@ typedef struct hd_gen_request { // what a schema parses a body into; everything 
     bool include_usage; // streams: one more event with usage
     hd_slice model;     // as the caller spelled it; echoed
     int64_t deadline_ns;
+    int32_t priority;    // higher first
+    uint64_t cache_salt; // the prompt is shared with requests of the same salt alone
+    bool no_speculation;
     hd_length_words words;
     const char *id; // request id
 } hd_gen_request;

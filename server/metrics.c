@@ -62,7 +62,6 @@ void hd_metrics_choice(hd_metrics *m, const hd_usage *u, hd_finish finish)
 {
     add(&m->finished[finish], 1);
     add(&m->n_tokens_in, (uint64_t)u->prompt_tokens);
-    add(&m->n_tokens_cached, (uint64_t)u->cached_tokens);
     add(&m->n_tokens_out, (uint64_t)u->completion_tokens);
     if (finish == HD_FINISH_DEADLINE) add(&m->deadline, 1);
     if (finish != HD_FINISH_STOP && finish != HD_FINISH_LENGTH && finish != HD_FINISH_DEADLINE)
@@ -213,10 +212,6 @@ static const row counters[] = {
      AT(n_tokens_in), false},
     {"vllm:generation_tokens_total", "hadal_generation_tokens_total", "Tokens generated.",
      AT(n_tokens_out), false},
-    {"vllm:prefix_cache_queries_total", "hadal_prefix_cache_queries_total",
-     "Prompt tokens looked up in the prefix cache.", AT(n_tokens_in), false},
-    {"vllm:prefix_cache_hits_total", "hadal_prefix_cache_hits_total",
-     "Prompt tokens found in the prefix cache.", AT(n_tokens_cached), false},
     {NULL, "hadal_requests_total", "Generation requests that have ended.", AT(requests), false},
     {NULL, "hadal_requests_cancelled_total", "Requests that were cancelled, most by their callers.",
      AT(cancelled), false},
@@ -265,6 +260,16 @@ static void put_vllm(page *p, const hd_metrics *m, const hd_engine_stats *s)
     single(p, "vllm:num_requests_waiting", "gauge", "Requests in the queue.", s->waiting);
     single(p, "vllm:kv_cache_usage_perc", "gauge", "Share of the cache in use, 0 to 1.",
            s->pages_total ? (double)s->pages_used / s->pages_total : 0);
+    single(p, "vllm:prefix_cache_queries_total", "counter", "Prompt tokens looked up.",
+           (double)s->prefix_asked);
+    single(p, "vllm:prefix_cache_hits_total", "counter", "Prompt tokens found in the cache.",
+           (double)s->prefix_found);
+    single(p, "vllm:num_preemptions_total", "counter", "Requests that gave their cache back.",
+           (double)s->preemptions);
+    single(p, "vllm:spec_decode_num_draft_tokens_total", "counter", "Guessed tokens computed.",
+           (double)s->drafted);
+    single(p, "vllm:spec_decode_num_accepted_tokens_total", "counter", "Guessed tokens come true.",
+           (double)s->accepted);
     head(p, name, "counter", "Answers by finish reason.");
     sample(p, name, "finished_reason", "stop", (double)get(&m->finished[HD_FINISH_STOP]));
     sample(p, name, "finished_reason", "length", (double)length);
@@ -287,6 +292,18 @@ static void put_engine(page *p, const hd_metrics_view *v, const hd_engine_stats 
     single(p, "hadal_requests_waiting", "gauge", "Requests in the queue.", s->waiting);
     single(p, "hadal_kv_pages_used", "gauge", "Cache pages in use.", s->pages_used);
     single(p, "hadal_kv_pages", "gauge", "Cache pages.", s->pages_total);
+    single(p, "hadal_kv_pages_cached", "gauge",
+           "Cache pages of ended requests, kept for prompts that begin alike.", s->pages_cached);
+    single(p, "hadal_prefix_cache_queries_total", "counter",
+           "Prompt tokens looked up in the prefix cache.", (double)s->prefix_asked);
+    single(p, "hadal_prefix_cache_hits_total", "counter",
+           "Prompt tokens found in the prefix cache.", (double)s->prefix_found);
+    single(p, "hadal_preemptions_total", "counter",
+           "Times a running request gave its cache pages back.", (double)s->preemptions);
+    single(p, "hadal_guessed_tokens_total", "counter", "Guessed tokens that were computed.",
+           (double)s->drafted);
+    single(p, "hadal_accepted_tokens_total", "counter", "Guessed tokens that came true.",
+           (double)s->accepted);
     single(p, "hadal_steps_total", "counter", "Steps of the scheduler.", (double)s->steps);
     single(p, "hadal_http_active", "gauge", "HTTP requests between head and end.", v->active);
     single(p, "hadal_http_slots", "gauge", "HTTP requests served at the same time at most.",

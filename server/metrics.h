@@ -28,7 +28,7 @@ typedef struct hd_metrics { // zeroed: nothing has happened
     hd_hist tokens_in, tokens_out;                                        // tokens
     _Atomic uint64_t finished[6];                                         // by hd_finish
     _Atomic uint64_t refused[HD_METRIC_STATUSES + 1]; // by HTTP status, see metrics.c
-    _Atomic uint64_t n_tokens_in, n_tokens_cached, n_tokens_out;
+    _Atomic uint64_t n_tokens_in, n_tokens_out;
     _Atomic uint64_t requests, cancelled, failed, deadline;
     _Atomic uint64_t load_ns[HD_LOAD_PHASES + 1]; // open, weights, plan, warm-up; all of it
 } hd_metrics;

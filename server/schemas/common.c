@@ -85,6 +85,29 @@ hd_status hd_take_str(const hd_fields *f, const char *key, hd_slice *out, bool *
     return HD_OK;
 }
 
+// Different texts give different salts but for one chance in 2^64; 0 is for those without.
+static uint64_t salt_of(hd_slice text)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < text.n; i++)
+        h = (h ^ (unsigned char)text.p[i]) * 0x100000001b3u;
+    return text.n > 0 && h == 0 ? 1 : text.n > 0 ? h : 0;
+}
+
+hd_status hd_take_scheduling(const hd_fields *f, hd_gen_request *rq)
+{
+    hd_slice salt = {0};
+    int32_t later = 0;
+    bool speculate = true;
+    HD_TRY(hd_take_i32(f, "priority", -1000000, 1000000, &later, NULL));
+    HD_TRY(hd_take_str(f, "cache_salt", &salt, NULL));
+    HD_TRY(hd_take_bool(f, "speculate", &speculate, NULL));
+    rq->priority = -later;
+    rq->cache_salt = salt_of(salt);
+    rq->no_speculation = !speculate;
+    return HD_OK;
+}
+
 hd_status hd_take_seed(const hd_fields *f, const char *key, hd_gen_request *rq)
 {
     const hd_json *v = get(f, key, NULL);

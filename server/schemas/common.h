@@ -31,6 +31,9 @@ hd_status hd_take_bool(const hd_fields *f, const char *key, bool *out, bool *has
 hd_status hd_take_str(const hd_fields *f, const char *key, hd_slice *out, bool *has);
 // Any 64-bit integer, signed or not, into sample.seed.
 hd_status hd_take_seed(const hd_fields *f, const char *key, hd_gen_request *rq);
+// How the request is scheduled: priority (lower goes first), cache_salt (a string: prompts are only
+// shared with those of the same one), speculate (false: token by token).
+hd_status hd_take_scheduling(const hd_fields *f, hd_gen_request *rq);
 // A string or an array of strings, none empty, at most `most`.
 hd_status hd_take_stop(const hd_fields *f, const char *key, int64_t most, hd_gen_request *rq);
 hd_status hd_take_ids(const hd_fields *f, const char *key, const hd_json *v, size_t most,

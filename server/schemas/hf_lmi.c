@@ -23,6 +23,7 @@ static hd_status read_sampling(const hd_fields *f, hd_call *call)
     HD_TRY(hd_take_f32(f, "frequency_penalty", -2, 2, &p->frequency_penalty, NULL));
     HD_TRY(hd_refuse_unless(f, "typical_p", 1, "only 1"));
     HD_TRY(hd_take_seed(f, "seed", &call->rq));
+    HD_TRY(hd_take_scheduling(f, &call->rq));
     HD_TRY(hd_take_bool(f, "ignore_eos_token", &p->ignore_eos, NULL));
     if (!sample) p->temperature = 0; // an explicit false is greedy whatever else is given
     x->sampled = p->temperature > 0;

@@ -49,6 +49,7 @@ static hd_status read_sampling(const hd_fields *f, hd_call *call)
              "`frequency_penalty` must be >= -2.0 and <= 2.0");
     HD_TRY(hd_take_f32(f, "frequency_penalty", -2, 2, &p->frequency_penalty, NULL));
     HD_TRY(hd_take_seed(f, "seed", &call->rq));
+    HD_TRY(hd_take_scheduling(f, &call->rq));
     x->sampled = sample || has[0] || has[1] || has[2] || has[3];
     p->temperature = x->sampled ? temperature : 0;
     return HD_OK;

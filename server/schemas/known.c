@@ -13,9 +13,10 @@
         "grammar", "response_format", "echo", "add_special_tokens", "ignore_eos", "min_tokens",    \
         "skip_special_tokens", "spaces_between_special_tokens", "include_stop_str_in_output",      \
         "truncate_prompt_tokens", "user", "metadata", "store", "service_tier", "request_id",       \
-        "session_id", "priority", "cache_salt", "adapters", "use_beam_search", "length_penalty",   \
-        "prompt_logprobs", "logits_processors", "prompt_embeds", "allowed_token_ids", "bad_words", \
-        "custom_id", "id", "return_token_ids", "return_tokens_as_token_ids"
+        "session_id", "priority", "cache_salt", "speculate", "adapters", "use_beam_search",        \
+        "length_penalty", "prompt_logprobs", "logits_processors", "prompt_embeds",                 \
+        "allowed_token_ids", "bad_words", "custom_id", "id", "return_token_ids",                   \
+        "return_tokens_as_token_ids"
 
 static const char *const chat[] = {"messages",
                                    "max_completion_tokens",
@@ -79,6 +80,9 @@ static const char *const parameters[] = {"max_new_tokens",
                                          "adapters",
                                          "include_stop_str_in_output",
                                          "ignore_eos_token",
+                                         "priority",
+                                         "cache_salt",
+                                         "speculate",
                                          "logprobs",
                                          "prompt_logprobs",
                                          "skip_special_tokens",

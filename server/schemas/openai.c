@@ -61,6 +61,7 @@ static hd_status read_sampling(const hd_fields *f, hd_call *call)
     HD_TRY(hd_take_seed(f, "seed", rq));
     HD_TRY(hd_take_i32(f, "min_tokens", 0, call->facts->max_context, &p->min_tokens, NULL));
     HD_TRY(hd_take_bool(f, "ignore_eos", &p->ignore_eos, NULL));
+    HD_TRY(hd_take_scheduling(f, rq));
     return read_bias(f, call);
 }
 

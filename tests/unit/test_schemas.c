@@ -154,6 +154,40 @@ static void nulls(void)
     hd_schema_kit_close(&kit);
 }
 
+// The same three in every dialect.
+static void scheduling(void)
+{
+    static const struct {
+        const hd_schema *s;
+        const char *before, *behind;
+    } dialect[] = {
+        {&hd_schema_openai_chat, "{" CHAT ",", "}"},
+        {&hd_schema_openai_completions, "{\"prompt\":\"a\",", "}"},
+        {&hd_schema_tgi, "{\"inputs\":\"a\",\"parameters\":{", "}}"},
+        {&hd_schema_lmi, "{\"inputs\":\"a\",\"parameters\":{", "}}"},
+    };
+    static const char *const fields[] = {
+        "\"seed\":1",
+        "\"priority\":5,\"cache_salt\":\"a\",\"speculate\":false",
+        "\"cache_salt\":\"b\"",
+    };
+    open_kit();
+    for (size_t i = 0; i < sizeof(dialect) / sizeof(dialect[0]); i++) {
+        hd_gen_request got[3];
+        for (int k = 0; k < 3; k++) {
+            char body[256];
+            snprintf(body, sizeof(body), "%s%s%s", dialect[i].before, fields[k], dialect[i].behind);
+            got[k] = *parsed(dialect[i].s, body);
+        }
+        EXPECT(got[0].priority == 0 && got[0].cache_salt == 0 && !got[0].no_speculation);
+        EXPECT_INT(got[1].priority, -5); // a lower number goes first
+        EXPECT(got[1].no_speculation);
+        EXPECT(got[1].cache_salt != 0 && got[2].cache_salt != 0);
+        EXPECT(got[1].cache_salt != got[2].cache_salt);
+    }
+    hd_schema_kit_close(&kit);
+}
+
 static void completion_prompts(void)
 {
     open_kit();
@@ -383,5 +417,6 @@ static void choice_of_dialect(void)
 
 HD_TEST_MAIN("schemas", {"chat_fields", chat_fields},
              {"chat_thinking_switches", chat_thinking_switches}, {"nulls", nulls},
-             {"completion_prompts", completion_prompts}, {"tgi_fields", tgi_fields},
-             {"refusals", refusals}, {"choice_of_dialect", choice_of_dialect})
+             {"scheduling", scheduling}, {"completion_prompts", completion_prompts},
+             {"tgi_fields", tgi_fields}, {"refusals", refusals},
+             {"choice_of_dialect", choice_of_dialect})
