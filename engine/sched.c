@@ -137,6 +137,19 @@ static void count_end(hd_engine_stats *t, hd_finish finish)
         t->finished++;
 }
 
+void hd_sched_flush(hd_sched *s)
+{
+    s->stats.steps += s->unseen.steps;
+    s->stats.tokens_in += s->unseen.tokens_in;
+    s->stats.tokens_out += s->unseen.tokens_out;
+    s->stats.drafted += s->unseen.drafted;
+    s->stats.accepted += s->unseen.accepted;
+    s->stats.step_allocs += s->unseen.step_allocs;
+    s->unseen = (hd_engine_stats){0};
+    s->beat_ns = hd_now_ns(&s->l->cfg.clock);
+    hd_sched_count_pages(s);
+}
+
 // Numbers first, then the event: who has seen the end finds it counted and its place free.
 void hd_sched_end(hd_sched *s, hd_seq *q, hd_finish finish)
 {
@@ -150,7 +163,7 @@ void hd_sched_end(hd_sched *s, hd_seq *q, hd_finish finish)
     else
         s->stats.waiting--;
     if (q->admit_ns == HD_SEQ_NEVER) hd_sched_leave_queue(s, q);
-    hd_sched_count_pages(s);
+    hd_sched_flush(s);
     s->n_live--;
     pthread_cond_broadcast(&s->drained);
     pthread_mutex_unlock(&s->lock);
@@ -165,11 +178,15 @@ void hd_sched_end(hd_sched *s, hd_seq *q, hd_finish finish)
 }
 
 // Takes what arrived, publishes that we live. Returns whether everything is to be cancelled and
-// whether the thread shall end.
+// whether the thread shall end. While there is work it does not wait for who has the lock.
 static void exchange(hd_sched *s, bool *cancel_all, bool *stop)
 {
     const int64_t now = hd_now_ns(&s->l->cfg.clock);
-    pthread_mutex_lock(&s->lock);
+    *cancel_all = *stop = false;
+    if (s->n_run == 0)
+        pthread_mutex_lock(&s->lock);
+    else if (pthread_mutex_trylock(&s->lock) != 0)
+        return;
     hd_seq *arrived = s->inbox;
     s->inbox = NULL;
     s->inbox_end = &s->inbox;

@@ -28,9 +28,10 @@ struct hd_sched {
     hd_seq *waiting; // new ones at the end, those that lost their pages in front
     hd_seq **run;    // [max_seqs]
     int32_t n_run;
-    hd_plan_seq *view; // [max_seqs], as the plan sees them
-    int32_t *take;     // [max_seqs]
-    hd_pace pace;      // of steps
+    hd_plan_seq *view;      // [max_seqs], as the plan sees them
+    int32_t *take;          // [max_seqs]
+    hd_pace pace;           // of steps
+    hd_engine_stats unseen; // counted in steps and not yet in stats
 };
 
 // One step with what is running. False: there is nothing that could be done now.
@@ -44,6 +45,8 @@ void hd_sched_count_pages(hd_sched *s);
 void hd_sched_leave_queue(hd_sched *s, const hd_seq *q);
 // Ring slots the next step of q may fill, for `n` tokens.
 int32_t hd_sched_slots_for(const hd_seq *q, int32_t n);
+// With the lock held: shows what steps have counted, and that the thread lives.
+void hd_sched_flush(hd_sched *s);
 // Ends and frees a sequence that is in no list any more; q->error is set when it failed.
 void hd_sched_end(hd_sched *s, hd_seq *q, hd_finish finish);
 // Ends running sequences whose finish is set.

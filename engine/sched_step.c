@@ -234,14 +234,14 @@ static void learn(hd_seq *q, int32_t first_guess, int32_t sampled, int32_t n_gue
         hd_spec_learn(&q->odds, q->guess.matched, 1, sampled == first_guess);
 }
 
-static void sample_and_learn(hd_sched *s, hd_seq *q, int32_t n_guesses, hd_engine_stats *count)
+static void sample_and_learn(hd_sched *s, hd_seq *q, int32_t n_guesses)
 {
     const int32_t at = q->n_ids, first_guess = q->guess.n > 0 ? q->ids[at] : 0;
     const int32_t n_true = sample_all(s, q, n_guesses);
     if (q->finish == HD_FINISH_ERROR) return;
     learn(q, first_guess, q->ids[at], n_guesses, n_true);
-    count->drafted += (uint64_t)n_guesses;
-    count->accepted += (uint64_t)n_true;
+    s->unseen.drafted += (uint64_t)n_guesses;
+    s->unseen.accepted += (uint64_t)n_true;
 }
 
 // Prompt tokens count once, however often they are computed.
@@ -253,8 +253,9 @@ static int32_t count_prompt(hd_seq *q)
     return more;
 }
 
-static void deliver(hd_sched *s, hd_engine_stats *count)
+static void deliver(hd_sched *s)
 {
+    hd_engine_stats *count = &s->unseen;
     for (int32_t i = 0; i < s->n_run; i++) {
         hd_seq *q = s->run[i];
         if (q->take == 0) continue;
@@ -265,7 +266,7 @@ static void deliver(hd_sched *s, hd_engine_stats *count)
         count->tokens_in += (uint64_t)count_prompt(q);
         if (reports) report_prompt(s, q, from);
         if (q->finish == HD_FINISH_NONE && hd_seq_todo(q) == 0)
-            sample_and_learn(s, q, q->take - known, count);
+            sample_and_learn(s, q, q->take - known);
         count->tokens_out += (uint64_t)(q->n_ids - n_ids);
         if (q->finish != HD_FINISH_ERROR) hd_kvseq_commit(s->l->kv, &q->kv, q->ids);
     }
@@ -287,18 +288,11 @@ static void fail_step(hd_sched *s, hd_status st, const hd_err *why)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void publish(hd_sched *s, const hd_engine_stats *count, uint64_t allocs)
+// Numbers wait for the next time when somebody has the lock just now.
+static void publish(hd_sched *s)
 {
-    const int64_t now = hd_now_ns(&s->l->cfg.clock);
-    pthread_mutex_lock(&s->lock);
-    s->stats.steps++;
-    s->stats.tokens_in += count->tokens_in;
-    s->stats.tokens_out += count->tokens_out;
-    s->stats.drafted += count->drafted;
-    s->stats.accepted += count->accepted;
-    s->stats.step_allocs += allocs;
-    hd_sched_count_pages(s);
-    s->beat_ns = now;
+    if (pthread_mutex_trylock(&s->lock) != 0) return;
+    hd_sched_flush(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -346,7 +340,6 @@ static void measure(hd_sched *s, int64_t began_ns)
 
 bool hd_sched_step(hd_sched *s)
 {
-    hd_engine_stats count = {0};
     hd_err err = {HD_OK, ""};
     if (s->n_run == 0) return false;
     const uint64_t allocs = hd_mem_thread_allocs();
@@ -355,11 +348,13 @@ bool hd_sched_step(hd_sched *s)
     const int32_t k = stage(s);
     hd_status st = hd_stepper_run(s->l->step, k, &err);
     if (st == HD_OK)
-        deliver(s, &count);
+        deliver(s);
     else
         fail_step(s, st, &err);
     if (st == HD_OK) measure(s, began_ns);
-    publish(s, &count, hd_mem_thread_allocs() - allocs);
+    s->unseen.steps++;
+    s->unseen.step_allocs += hd_mem_thread_allocs() - allocs;
+    publish(s);
     hd_sched_sweep(s);
     return true;
 }
