@@ -68,7 +68,6 @@ static void guess(const hd_sched *s, hd_seq *q, bool blocked)
     const int32_t left = q->n_prompt + q->max_new_tokens - q->n_ids - 1;
     const int32_t room = hd_stream_room(q->stream) - 1;
     const int32_t most = smaller(s->l->cfg.speculate, smaller(left, room));
-    q->n_wanted = 0;
     q->guess = (hd_guess){0};
     if (hd_seq_decodes(q) && !blocked)
         q->guess = hd_draft_guess(&q->draft, q->ids, q->n_ids, most, q->ids + q->n_ids);
@@ -89,9 +88,8 @@ static void want_guesses(hd_sched *s)
     for (int32_t i = 0; i < s->n_run && rows < HD_SPEC_ROWS; i++) {
         hd_seq *q = s->run[i];
         if (q->guess.n == 0) continue;
-        q->n_wanted = hd_spec_choose(&s->pace, &q->odds, rows, tokens, q->guess, &more);
-        s->view[i].draft = q->n_wanted;
-        rows += q->n_wanted;
+        s->view[i].draft = hd_spec_choose(&s->pace, &q->odds, rows, tokens, q->guess, &more);
+        rows += s->view[i].draft;
         tokens += more;
     }
 }

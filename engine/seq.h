@@ -67,7 +67,6 @@ struct hd_seq {
     // known ones. Set by the scheduler.
     int32_t take, row, n_rows;
     hd_guess guess;
-    int32_t n_wanted; // guesses that are worth computing
     hd_finish finish; // not NONE: ends after this step
     hd_err error;     // with HD_FINISH_ERROR
 };
