@@ -414,13 +414,15 @@ static hd_status start(hd_http *h, hd_err *err)
 {
     const hd_http_cfg *c = &h->cfg;
     hd_http_raw_answer(c, &h->tardy, 408, "Request Timeout", "the request did not arrive in time");
-    HD_CHECK(!h->tardy.failed, err, HD_E_NOMEM, "out of memory");
+    hd_http_raw_answer(c, &h->crowded, 503, "Service Unavailable", "too many connections");
+    HD_CHECK(!h->tardy.failed && !h->crowded.failed, err, HD_E_NOMEM, "out of memory");
     hd_watch_cfg limits = {.head_seconds = c->header_seconds,
                            .body_seconds = c->body_idle_seconds,
                            .idle_seconds = c->idle_seconds,
                            .send_seconds = c->body_idle_seconds,
                            .crowd = c->max_connections + c->control_connections,
-                           .tardy = hd_buf_slice(&h->tardy)};
+                           .tardy = hd_buf_slice(&h->tardy),
+                           .crowded = hd_buf_slice(&h->crowded)};
     h->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
     h->has_current = pthread_key_create(&h->current, NULL) == 0;
     HD_CHECK(h->has_current, err, HD_E_LIMIT, "too many thread keys");
@@ -440,6 +442,7 @@ static void release(hd_http *h)
     pthread_cond_destroy(&h->idle);
     pthread_mutex_destroy(&h->mu);
     hd_buf_fini(&h->tardy);
+    hd_buf_fini(&h->crowded);
     hd_free(h);
 }
 

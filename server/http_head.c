@@ -59,8 +59,8 @@ void hd_http_raw_answer(const hd_http_cfg *cfg, hd_buf *out, int status, const c
     cfg->error_body(&body, status, why);
     hd_buf_printf(out,
                   "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                  "Connection: close\r\n\r\n",
-                  status, phrase, body.len);
+                  "Connection: close\r\n%s\r\n",
+                  status, phrase, body.len, status == 503 ? "Retry-After: 1\r\n" : "");
     hd_buf_put_slice(out, hd_buf_slice(&body));
     out->failed |= body.failed;
     hd_buf_fini(&body);

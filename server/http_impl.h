@@ -22,7 +22,7 @@ struct hd_http {
     hd_http_cfg cfg;
     struct MHD_Daemon *daemon;
     hd_watch *watch;
-    hd_buf tardy; // the raw answer to clients that are too slow
+    hd_buf tardy, crowded; // raw answers to clients that are too slow, or too many
     int listener, port;
     pthread_key_t current; // the hd_http_req of a connection's thread
     bool has_current;

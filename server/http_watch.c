@@ -48,10 +48,13 @@ static bool unread(int fd)
 
 static void cut(hd_watch *w, hd_watched *e)
 {
+    hd_slice last = {0};
     e->cut = true;
-    // Nothing has been answered in these phases, so these bytes are a whole answer.
-    if (e->phase == HD_PHASE_HEAD || e->phase == HD_PHASE_BODY)
-        (void)send(e->fd, w->cfg.tardy.p, w->cfg.tardy.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    // Nothing has been answered in these phases, so these bytes are a whole answer. Who has not
+    // asked for anything yet and is in the way is told so: the request may be on its way.
+    if (e->phase == HD_PHASE_HEAD || e->phase == HD_PHASE_BODY) last = w->cfg.tardy;
+    if (e->phase == HD_PHASE_IDLE && e->bytes == 0 && w->n >= w->cfg.crowd) last = w->cfg.crowded;
+    if (last.n) (void)send(e->fd, last.p, last.n, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(e->fd, SHUT_RDWR);
 }
 

@@ -1,8 +1,8 @@
 """Many connections at once: raw HTTP on asyncio, and probes that run in processes of their own.
 
-What a probe measures includes how long its own process waits for a processor. So a second probe
-asks a server that does nothing, at the same time in the same way: what that takes is the machine's
-part, and is reported beside the figures of the real one.
+What a probe measures includes how long threads wait for a processor on a machine that others use
+too. So a second probe asks a server that does nothing, at the same time in the same way: what that
+takes is the machine's part, and is reported beside the figures of the real one.
 """
 import asyncio
 import json
@@ -11,6 +11,7 @@ import pathlib
 import re
 import resource
 import socket
+import threading
 import time
 
 import kit
@@ -59,9 +60,11 @@ async def ask(port, data, on_open=None):
         reply.outcome = f"no connection: {e}"
         return reply
     try:
+        # Who waits for an answer already gets one that came before the request had gone.
+        head = asyncio.ensure_future(read_head(reader, reply))
+        await asyncio.sleep(0)
         writer.write(data)
-        await writer.drain()
-        await read_head(reader, reply)
+        await head
         if on_open:
             on_open(reply)
         await read_body(reader, reply)
@@ -122,14 +125,15 @@ def verdict(dialect, streamed, reply):
 # ---- probes --------------------------------------------------------------------------------
 
 def idle_server(pipe):
-    """Answers whatever comes as /ping would, and does nothing else."""
+    """Answers whatever comes as /ping would, on a thread a connection, and does nothing else."""
+    def answer(c):
+        with c:
+            c.recv(4096)
+            c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     with socket.create_server(("127.0.0.1", 0)) as s:
         pipe.send(s.getsockname()[1])
         while True:
-            c, _ = s.accept()
-            with c:
-                c.recv(4096)
-                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            threading.Thread(target=answer, args=(s.accept()[0],), daemon=True).start()
 
 
 def probe(port, stop, pipe, period):
@@ -183,7 +187,8 @@ class Probes:
         self.other.join()
 
     def check(self, what, statuses=(200,)):
-        """No probe failed and 99 of 100 took less than 50 ms, apart from what the machine takes."""
+        """No probe failed and 99 of 100 took less than 50 ms; on a machine so busy that a server which
+        does nothing takes 10 ms and more, less than five times that."""
         bad = [x for x in self.real if x[1] not in statuses]
         assert not bad, f"{what}: {len(bad)} of {len(self.real)} probes failed: {bad[:5]}"
         p99 = quantile([t for t, _ in self.real], 0.99)
@@ -192,7 +197,7 @@ class Probes:
                 f"p99 {p99 * 1e3:.1f} ms, slowest {max(t for t, _ in self.real) * 1e3:.1f} ms; "
                 f"a server that does nothing: p99 {machine * 1e3:.1f} ms")
         print("         " + text, flush=True)
-        assert p99 < 0.05 * kit.SLOW + machine, text
+        assert p99 < max(0.05 * kit.SLOW, 5 * machine), text
 
 
 def resident(pid):
