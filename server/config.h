@@ -50,6 +50,7 @@ typedef struct hd_config {
     int64_t threads, max_context, max_seqs, max_step_tokens, max_queue, memory_bytes, stall_seconds;
     const char *weights, *weights_experts, *weights_attention, *kv; // names of types
     const char *cpu;                                                // levels mask
+    int64_t startup_seconds;
     const char *plugin_dir;
     bool deterministic;
     int64_t bind; // hd_bind_mode

@@ -50,6 +50,9 @@ const hd_opt hd_opts[] = {
      "template of chats; default: recognised from the model; none: raw prompts only"},
     {"stall-seconds", "HADAL_STALL_SECONDS", HD_OPT_INT, AT(stall_seconds), 1, 3600, "120", NULL, HD_CMD_SERVE, "S",
      "no progress for so long while busy makes /ping answer 503"},
+    {"startup-seconds", "HADAL_STARTUP_SECONDS", HD_OPT_INT, AT(startup_seconds), 1, 86400, "480", NULL, HD_CMD_SERVE, "S",
+     "time the platform gives the start (ContainerStartupHealthCheckTimeoutInSeconds); a warning "
+     "comes when three quarters are over"},
     {"plugin-dir", "HADAL_PLUGIN_DIR", HD_OPT_STR, AT(plugin_dir), 0, 0, NULL, NULL, ENGINE, "DIR",
      "where device plugins are looked for besides ../lib/hadal"},
 
