@@ -2,6 +2,7 @@
 endpoints and inference components give them. They need root and groups that can be made."""
 import os
 import pathlib
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -157,3 +158,36 @@ def SM_151_components_share_a_host(_):
             a.process.kill()  # what happens to one is nothing to the other
             a.process.wait()
             assert b.post(body).json["choices"][0]["text"] == answers[0]
+
+
+@test(own=True)
+def SM_57_old_processors(_):
+    """The binary on processors that qemu imitates: SSE4.2 only, AVX2, and one that says AVX-512 but
+    has, here, no more than AVX2. An instruction that is not there would end it; what it answers is
+    what it answers on this machine when told to use no more than that."""
+    qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
+    if not qemu or os.uname().machine != "x86_64" or b"__asan_init" in pathlib.Path(Server.binary).read_bytes():
+        raise kit.Skip("needs qemu-user, on x86-64, and a build without sanitizers")
+    body = {"prompt": "One, two,", "max_tokens": 2, "temperature": 0, "logprobs": 1}
+    want = {}
+    for level in ("ref", "avx2"):
+        with Server("--deterministic", "--cpu", level) as s:
+            want[level] = s.post(body).json["choices"][0]
+    ours = Server.binary
+    try:
+        for cpu, level in (("Nehalem", "ref"), ("Haswell", "avx2"), ("Skylake-Server", "avx2")):
+            with tempfile.TemporaryDirectory() as folder:
+                run = pathlib.Path(folder, "run")
+                run.write_text(f'#!/bin/sh\nexec {qemu} -cpu {cpu} {ours} "$@"\n')
+                run.chmod(0o755)
+                Server.binary = str(run)
+                with Server("--deterministic", "--max-context", "256", wait=False) as s:
+                    s.wait_ready(300)
+                    got = s.post(body).json["choices"][0]
+                    assert got["text"] == want[level]["text"], (cpu, got, want[level])
+                    pairs = zip(got["logprobs"]["token_logprobs"], want[level]["logprobs"]["token_logprobs"])
+                    assert all(abs(a - b) < 1e-4 for a, b in pairs), (cpu, got, want[level])
+                    s.signal()
+                    assert s.wait_exit(60) == 0, cpu
+    finally:
+        Server.binary = ours
