@@ -12,6 +12,7 @@ import time
 
 import kit
 from kit import Server, test
+from t_system import limited
 
 
 def plugins():
@@ -140,6 +141,23 @@ def SM_50_device_libraries_are_opened_at_run_time(_):
         p = subprocess.run([Server.binary, "serve", "--port", "0", "--model", kit.MODEL, "--device", "cuda:0", "--plugin-dir",
                             folder], capture_output=True, text=True, timeout=60 * kit.SLOW, env=kit.clean_env({}))
         assert p.returncode not in (0, -6, -11) and folder in p.stderr.splitlines()[-1], p.stderr
+
+
+@test(own=True)
+def SM_184_one_setup_for_every_host(_):
+    """The same settings with a device and without, with one processor and with all."""
+    env = {"HADAL_PLUGIN_DIR": str(plugins()), "HADAL_MAX_CONTEXT": "1024"}
+    body = {"prompt": "One two three", "max_tokens": 4, "temperature": 0}
+    cpus = sorted(os.sched_getaffinity(0))
+    seen = set()
+    for more, mine in (({}, cpus), ({}, cpus[:1]), ({"HADAL_PLUGIN_DIR": "/nonexistent"}, cpus)):
+        with limited(env={**env, **more}, preexec_fn=lambda: os.sched_setaffinity(0, mine)) as s:
+            maps = pathlib.Path(f"/proc/{s.process.pid}/maps").read_text()
+            seen.add("libhadal_cuda.so" in maps)
+            a = s.post(body)
+            assert a.status == 200 and a.json["usage"]["completion_tokens"] == 4, a.body
+            assert s.metric("hadal_threads") <= len(mine)
+    assert seen == {True, False}
 
 
 @test(own=True)

@@ -87,6 +87,22 @@ def SM_24_memory_follows_what_has_come(_):
         kit.wait_for(lambda: storm.resident(s.process.pid) - before < 150 << 20, 5)  # and it is given back
 
 
+@test(own=True)
+def SM_132_large_bodies_where_the_cap_is_raised(_):
+    with kit.Server("--max-body-bytes", "1G") as s:
+        c = s.connect()
+        start = b'{"prompt":"a","max_tokens":1,"ignored":"'
+        c.putrequest("POST", "/invocations")
+        c.putheader("Content-Length", str(len(start) + 300_000_000 + 2))
+        c.endheaders(start)
+        for _ in range(300):
+            c.send(b"x" * 1_000_000)
+        c.send(b'"}')
+        r = c.getresponse()
+        assert r.status == 200, r.read()[:200]
+        c.close()
+
+
 @test
 def SM_25_exact_content_length_everywhere(s):
     for method, path, body in (("GET", "/ping", None), ("GET", "/v1/models", None), ("GET", "/x", None),
