@@ -217,8 +217,8 @@ static enum MHD_Result on_head(hd_http_req *rq, const char *method, const char *
 
 // ---- body and end --------------------------------------------------------------------------
 
-// In the middle of a body: answer on the socket and end the connection.
-static enum MHD_Result cut_body(hd_http_req *rq, int status, const char *phrase, const char *why)
+// Where the library takes no answer: answer on the socket and end the connection.
+static enum MHD_Result cut_off(hd_http_req *rq, int status, const char *phrase, const char *why)
 {
     hd_buf out = {0};
     hd_http_raw_answer(&rq->h->cfg, &out, status, phrase, why);
@@ -236,17 +236,17 @@ static enum MHD_Result on_body(hd_http_req *rq, const char *p, size_t n)
         rq->dropped += n;
         return rq->dropped <= HD_HTTP_DROP_BYTES
                    ? MHD_YES
-                   : cut_body(rq, 413, "Content Too Large", "body: none is expected here");
+                   : cut_off(rq, 413, "Content Too Large", "body: none is expected here");
     }
     if (n > rq->body_limit - rq->body.len) {
         char why[96];
         snprintf(why, sizeof(why), "body: found more than %zu bytes, expected at most %zu",
                  rq->body_limit, rq->body_limit);
-        return cut_body(rq, 413, "Content Too Large", why);
+        return cut_off(rq, 413, "Content Too Large", why);
     }
     hd_buf_put(&rq->body, p, n);
     if (rq->body.failed)
-        return cut_body(rq, 503, "Service Unavailable", "out of memory for the body");
+        return cut_off(rq, 503, "Service Unavailable", "out of memory for the body");
     return MHD_YES;
 }
 
@@ -335,36 +335,31 @@ static void on_connection(void *cls, struct MHD_Connection *mc, void **ctx,
 }
 
 // What the library is about to answer by itself, unless an answer is on its way already.
-static void answer_instead(hd_http *h, int status)
+static void answer_instead(hd_http *h, long status)
 {
+    static const struct {
+        int theirs, ours;
+        const char *phrase, *head, *body; // why, before and after the head has been read
+    } rows[] = {
+        {400, 400, "Bad Request", "request head: a line or Content-Length is malformed",
+         "body: a chunk is malformed"},
+        {413, 413, "Content Too Large", "Content-Length: too large", "body: a chunk is too large"},
+        {414, 414, "URI Too Long", "request line: too long", "request line: too long"},
+        {431, 431, "Request Header Fields Too Large", "request head: too large",
+         "body: the lines behind it are too long"},
+        {500, 413, "Content Too Large", "request head: too large",
+         "body: the line before a chunk is too long"},
+        {505, 505, "HTTP Version Not Supported", "request line: expected HTTP/1.1",
+         "request line: expected HTTP/1.1"},
+    };
     hd_http_req *rq = pthread_getspecific(h->current);
-    bool heard = rq && rq->begun && rq->heard;
     if (!rq || (rq->begun && rq->rsp.answered)) return;
-    switch (status) {
-    case 400:
-        (void)cut_body(rq, 400, "Bad Request",
-                       heard ? "body: a chunk is malformed"
-                             : "request head: a line or Content-Length is malformed");
-        break;
-    case 413:
-        (void)cut_body(rq, 413, "Content Too Large", "body: its length is too large");
-        break;
-    case 414:
-        (void)cut_body(rq, 414, "URI Too Long", "request line: too long");
-        break;
-    case 431:
-        (void)cut_body(rq, 431, "Request Header Fields Too Large", "request head: too large");
-        break;
-    case 500: // no room for more of what has to be read in one piece
-        (void)cut_body(rq, 413, "Content Too Large", "body: the head of a chunk is too long");
-        break;
-    case 505:
-        (void)cut_body(rq, 505, "HTTP Version Not Supported", "request line: expected HTTP/1.1");
-        break;
-    default:
-        return;
+    bool in_body = rq->begun && rq->heard;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].theirs != status) continue;
+        (void)cut_off(rq, rows[i].ours, rows[i].phrase, in_body ? rows[i].body : rows[i].head);
+        shutdown(rq->watched.fd, SHUT_WR);
     }
-    shutdown(rq->watched.fd, SHUT_WR);
 }
 
 static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
@@ -374,7 +369,7 @@ static void on_log(void *cls, const char *fmt, va_list ap)
     char line[240];
     vsnprintf(line, sizeof(line), fmt, ap);
     if (strncmp(line, error, sizeof(error) - 1) == 0)
-        answer_instead(cls, (int)strtol(line + sizeof(error) - 1, NULL, 10));
+        answer_instead(cls, strtol(line + sizeof(error) - 1, NULL, 10));
     if (!hd_log_enabled(HD_LOG_DEBUG)) return;
     line[strcspn(line, "\r\n")] = 0;
     HD_LOG(HD_LOG_DEBUG, "http", line);

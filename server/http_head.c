@@ -118,10 +118,6 @@ void hd_http_head_line(hd_http_head *hd, const char *name, const char *value)
         hd->flaw = "header: a name is no token";
     else if (!is_text(v))
         hd->flaw = "header: control characters in a value";
-    // The library appends the second line of a folded value to a copy of its name, behind all
-    // lines.
-    else if (value && (uintptr_t)name > (uintptr_t)value)
-        hd->flaw = "header: a value goes on in the next line";
     if (strcasecmp(name, "Host") == 0) {
         hd->hosts++;
         if (*v && !made_of(v, "-._~%!$&'()*+,;=:[]")) hd->flaw = "header Host: no host name";
