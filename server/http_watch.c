@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { SCAN_MS = 250, CROWD_SECONDS = 1 };
+enum { SCAN_MS = 250, CROWD_SECONDS = 2 };
 
 struct hd_watch {
     hd_watch_cfg cfg;

@@ -20,6 +20,8 @@ class Group:
 
     def __init__(self, memory, cpus=None):
         as_root()
+        if kit.sanitized():
+            raise kit.Skip("sanitizers take memory of their own")
         own = dict(line.split(":", 2)[1:] for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines())
         name = f"hadal-test-{os.getpid()}-{id(self)}"
         self.folders = []
@@ -166,7 +168,7 @@ def SM_57_old_processors(_):
     has, here, no more than AVX2. An instruction that is not there would end it; what it answers is
     what it answers on this machine when told to use no more than that."""
     qemu = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
-    if not qemu or os.uname().machine != "x86_64" or b"__asan_init" in pathlib.Path(Server.binary).read_bytes():
+    if not qemu or os.uname().machine != "x86_64" or kit.sanitized():
         raise kit.Skip("needs qemu-user, on x86-64, and a build without sanitizers")
     body = {"prompt": "One, two,", "max_tokens": 2, "temperature": 0, "logprobs": 1}
     want = {}
