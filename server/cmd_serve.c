@@ -24,10 +24,10 @@ enum {
     CONTROL_CONNECTIONS = 32, // kept for health probes whatever else is connected
     OTHER_FILES = 128,        // descriptors for everything that is not a connection
     TICK_MS = 100,
-    WATCH_MS = 500,          // how long a failed device may go unnoticed
-    CUT_MS = 1000,           // for last words to running requests after the drain
-    PROGRESS_SECONDS = 5,    // between lines about loading
-    SLOW_LOAD_SECONDS = 360, // platforms give up after 8 minutes unless told otherwise
+    WATCH_MS = 500,       // between checks of the engine's health
+    SICK_CHECKS = 2,      // a platform replaces what is unhealthy, so once may be chance
+    CUT_MS = 1000,        // for last words to running requests after the drain
+    PROGRESS_SECONDS = 5, // between lines about loading
 };
 
 typedef struct service {
@@ -43,6 +43,7 @@ typedef struct service {
     bool loading; // the loader's thread is to be joined
     volatile int cancel;
     int64_t start_ns;
+    int sick;              // checks in a row that found the engine stuck or broken
     hd_status load_status; // the loader's, read after FAILED or the join
     hd_err load_err;
 } service;
@@ -194,6 +195,18 @@ static hd_status start(service *s, hd_err *err)
 
 // ---- running and ending --------------------------------------------------------------------
 
+static void check_health(service *s)
+{
+    const hd_engine *e = atomic_load_explicit(&s->sv.engine, memory_order_acquire);
+    bool was = atomic_load_explicit(&s->sv.unhealthy, memory_order_relaxed);
+    s->sick = hd_engine_healthy(e) ? 0 : s->sick + 1;
+    bool is = s->sick >= SICK_CHECKS;
+    if (is && !was)
+        HD_LOG(HD_LOG_WARN, "serve", "unhealthy: no progress, or the device has failed");
+    if (!is && was) HD_LOG(HD_LOG_INFO, "serve", "healthy again");
+    atomic_store_explicit(&s->sv.unhealthy, is, memory_order_release);
+}
+
 // A platform replaces the container sooner when the process ends than when probes fail.
 static bool device_gave_up(service *s)
 {
@@ -226,6 +239,19 @@ static void log_progress(service *s)
            hd_f_f64("seconds", seconds, 0));
 }
 
+// After three quarters of the time that the platform allows: six minutes of its usual eight.
+static bool startup_is_nearly_over(service *s)
+{
+    int64_t limit = s->cfg.startup_seconds;
+    if ((hd_mono_ns() - s->start_ns) / 1000000 < limit * 750) return false;
+    HD_LOG(HD_LOG_WARN, "serve",
+           "still loading: the endpoint gives up soon unless "
+           "ContainerStartupHealthCheckTimeoutInSeconds is raised (up to 3600)",
+           hd_f_f64("progress", hd_lifecycle_fraction(s->sv.life), 2),
+           hd_f_int("startup_seconds", limit));
+    return true;
+}
+
 // Returns the signal that ends the service, or 0 when the model or the device failed.
 static int run(service *s)
 {
@@ -239,18 +265,13 @@ static int run(service *s)
             return 0; // a signal changes nothing about why this ends
         }
         if (sig) return sig;
+        if (ready) check_health(s);
         if (ready && device_gave_up(s)) return 0;
         if (!ready && hd_mono_ns() - told_ns >= PROGRESS_SECONDS * INT64_C(1000000000)) {
             told_ns = hd_mono_ns();
             log_progress(s);
         }
-        if (!hinted && hd_mono_ns() - s->start_ns > SLOW_LOAD_SECONDS * INT64_C(1000000000)) {
-            hinted = true;
-            HD_LOG(HD_LOG_WARN, "serve",
-                   "still loading: endpoints give up after 8 minutes unless "
-                   "ContainerStartupHealthCheckTimeoutInSeconds is raised",
-                   hd_f_f64("progress", hd_lifecycle_fraction(s->sv.life), 2));
-        }
+        if (!ready && !hinted && startup_is_nearly_over(s)) hinted = true;
     }
 }
 

@@ -382,7 +382,7 @@ hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err)
     out->max_context = (int32_t)c->max_context;
     if (c->max_seqs) out->max_seqs = (int32_t)c->max_seqs;
     if (c->max_step_tokens) out->max_step_tokens = (int32_t)c->max_step_tokens;
-    if (c->max_queue) out->max_queue = (int32_t)c->max_queue;
+    out->max_queue = (int32_t)c->max_queue; // 0, as for commands with one request: no waiting
     if (c->max_queue_tokens) out->max_queue_tokens = (int32_t)c->max_queue_tokens;
     if (c->max_queue_bytes) out->max_queue_bytes = c->max_queue_bytes;
     if (hd_config_given(c, &c->max_prompt_ms)) out->max_prompt_ms = (int32_t)c->max_prompt_ms;
@@ -392,5 +392,8 @@ hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err)
     out->deterministic = c->deterministic;
     out->chat_template = c->chat_template;
     if (c->stall_seconds) out->stall_ms = (int)c->stall_seconds * 1000;
+    // The loader of plugins, which knows no settings, reads it there. No other thread runs yet.
+    HD_CHECK(!c->plugin_dir || setenv("HADAL_PLUGIN_DIR", c->plugin_dir, 1) == 0, err, HD_E_NOMEM,
+             "out of memory");
     return HD_OK;
 }

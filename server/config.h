@@ -51,6 +51,7 @@ typedef struct hd_config {
         max_queue_bytes, max_prompt_ms, speculate, memory_bytes, stall_seconds;
     const char *weights, *weights_experts, *weights_attention, *kv; // names of types
     const char *cpu;                                                // levels mask
+    int64_t startup_seconds;
     const char *plugin_dir;
     bool deterministic, prefix_cache;
     int64_t bind; // hd_bind_mode

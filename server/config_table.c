@@ -41,7 +41,7 @@ const hd_opt hd_opts[] = {
      "tokens of one step: a prompt alone is computed in parts of so many"},
     {"max-prompt-ms", "HADAL_MAX_PROMPT_MS", HD_OPT_INT, AT(max_prompt_ms), 0, 600000, "50", NULL, HD_CMD_SERVE | HD_CMD_BENCH, "MS",
      "time a new prompt may add between the tokens of those being answered, or as long as their own step takes; 0: no limit"},
-    {"max-queue", "HADAL_MAX_QUEUE MAX_CONCURRENT_REQUESTS", HD_OPT_INT, AT(max_queue), 1, 1000000, "128", NULL, HD_CMD_SERVE, "N",
+    {"max-queue", "HADAL_MAX_QUEUE MAX_CONCURRENT_REQUESTS", HD_OPT_INT, AT(max_queue), 0, 1000000, "128", NULL, HD_CMD_SERVE, "N",
      "waiting requests; further ones get 429"},
     {"max-queue-tokens", "HADAL_MAX_QUEUE_TOKENS", HD_OPT_INT, AT(max_queue_tokens), 1, INT32_MAX, "1048576", NULL, HD_CMD_SERVE, "N",
      "prompt tokens of waiting requests; one request may always wait"},
@@ -62,6 +62,9 @@ const hd_opt hd_opts[] = {
      "template of chats; default: recognised from the model; none: raw prompts only"},
     {"stall-seconds", "HADAL_STALL_SECONDS", HD_OPT_INT, AT(stall_seconds), 1, 3600, "120", NULL, HD_CMD_SERVE, "S",
      "no progress for so long while busy makes /ping answer 503"},
+    {"startup-seconds", "HADAL_STARTUP_SECONDS", HD_OPT_INT, AT(startup_seconds), 1, 86400, "480", NULL, HD_CMD_SERVE, "S",
+     "time the platform gives the start (ContainerStartupHealthCheckTimeoutInSeconds); a warning "
+     "comes when three quarters are over"},
     {"plugin-dir", "HADAL_PLUGIN_DIR", HD_OPT_STR, AT(plugin_dir), 0, 0, NULL, NULL, ENGINE, "DIR",
      "where device plugins are looked for besides ../lib/hadal"},
 

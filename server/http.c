@@ -7,6 +7,11 @@
 // wanted would follow; a body that turns out too long is answered on the bare socket, because the
 // library accepts no answer between these two points.
 //
+// Errors that the library finds by itself it answers by itself, with HTML and, when it is a length,
+// with two heads. Its log tells of them first, on the connection's thread: our answer is sent then,
+// and nothing can follow it. Before a connection's first target the thread is not known to us;
+// there the library's answer stands, or its silence.
+//
 // A client that speaks HTTP/1.0 cannot tell an aborted stream from a whole one: there is no chunk
 // framing and the library ends the connection in order.
 #include "server/http.h"
@@ -24,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,7 +37,11 @@ enum {
     STACK_BYTES = 256 << 10,
     SEND_BYTES = 128 << 10, // unsent output of a connection; the kernel doubles it for itself
     STOP_SECONDS = 2,
-    SLACK_CONNECTIONS = 64, // the library closes newcomers at its limit; we make room before that
+    // The library closes newcomers at its limit without a word, so the limit lies well above ours:
+    // who is too many is read and answered 503.
+    SLACK_CONNECTIONS = 1024,
+    LEAST_SLACK = 64,
+    OTHER_FILES = 96,
 };
 
 // ---- life of a request ---------------------------------------------------------------------
@@ -52,7 +62,9 @@ static void request_begin(hd_http_req *rq, const char *target)
     rq->rsp.rq = rq;
     // What a body can blow up to when parsed: copies of texts and small structs per element.
     hd_arena_init(&rq->arena, 8 << 10, 2 * h->cfg.max_body_bytes + (16 << 20));
-    rq->target = hd_arena_dup(&rq->arena, target ? target : "", target ? strlen(target) : 0);
+    size_t n = target ? strlen(target) : 0;
+    rq->target = hd_arena_dup(&rq->arena, target ? target : "", n);
+    rq->target_end = (uintptr_t)target + n;
     hd_watch_phase(h->watch, &rq->watched, HD_PHASE_HEAD);
 }
 
@@ -172,30 +184,25 @@ void hd_http_stream(hd_http_rsp *rs, int status, const char *type, hd_pull_fn pu
 
 // ---- head ----------------------------------------------------------------------------------
 
-static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
+static enum MHD_Result on_line(void *cls, enum MHD_ValueKind kind, const char *name,
+                               const char *value)
 {
-    hd_http_head *hd = cls;
     (void)kind;
-    const char *v = value ? value : "";
-    hd->n++;
-    if (strcasecmp(name, "Host") == 0) hd->hosts++;
-    if (strcasecmp(name, "Content-Length") == 0) hd->lengths++, hd->length = v;
-    if (strcasecmp(name, "Transfer-Encoding") == 0) hd->codings++, hd->coding = v;
-    if (strcasecmp(name, "Content-Encoding") == 0) hd->encoding = v;
-    if (strcasecmp(name, "Expect") == 0) hd->expect = v;
+    hd_http_head_line(cls, name, value);
     return MHD_YES;
 }
 
-static enum MHD_Result on_head(hd_http_req *rq, const char *method)
+static enum MHD_Result on_head(hd_http_req *rq, const char *method, const char *version)
 {
-    hd_http_head hd = {0};
+    hd_http_head hd = {.method = method, .old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0};
     const union MHD_ConnectionInfo *size =
         MHD_get_connection_info(rq->mc, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     rq->heard = true;
     if (size) hd.bytes = size->header_size;
-    MHD_get_connection_values(rq->mc, MHD_HEADER_KIND, count_header, &hd);
-    hd_http_check_head(rq, &hd, method);
+    if (rq->h->in_place) hd_http_head_begin(&hd, rq->target_end, version);
+    MHD_get_connection_values(rq->mc, MHD_HEADER_KIND, on_line, &hd);
+    hd_http_head_end(&hd);
+    hd_http_check_head(rq, &hd);
     hd_watch_phase(rq->h->watch, &rq->watched, HD_PHASE_BODY);
     if (!rq->refuse) return MHD_YES;
     // A short body is read and dropped and the connection goes on; else the answer comes first and
@@ -210,8 +217,8 @@ static enum MHD_Result on_head(hd_http_req *rq, const char *method)
 
 // ---- body and end --------------------------------------------------------------------------
 
-// In the middle of a body: answer on the socket and end the connection.
-static enum MHD_Result cut_body(hd_http_req *rq, int status, const char *phrase, const char *why)
+// Where the library takes no answer: answer on the socket and end the connection.
+static enum MHD_Result cut_off(hd_http_req *rq, int status, const char *phrase, const char *why)
 {
     hd_buf out = {0};
     hd_http_raw_answer(&rq->h->cfg, &out, status, phrase, why);
@@ -229,17 +236,17 @@ static enum MHD_Result on_body(hd_http_req *rq, const char *p, size_t n)
         rq->dropped += n;
         return rq->dropped <= HD_HTTP_DROP_BYTES
                    ? MHD_YES
-                   : cut_body(rq, 413, "Content Too Large", "body: none is expected here");
+                   : cut_off(rq, 413, "Content Too Large", "body: none is expected here");
     }
     if (n > rq->body_limit - rq->body.len) {
         char why[96];
         snprintf(why, sizeof(why), "body: found more than %zu bytes, expected at most %zu",
                  rq->body_limit, rq->body_limit);
-        return cut_body(rq, 413, "Content Too Large", why);
+        return cut_off(rq, 413, "Content Too Large", why);
     }
     hd_buf_put(&rq->body, p, n);
     if (rq->body.failed)
-        return cut_body(rq, 503, "Service Unavailable", "out of memory for the body");
+        return cut_off(rq, 503, "Service Unavailable", "out of memory for the body");
     return MHD_YES;
 }
 
@@ -268,7 +275,8 @@ static hd_http_req *request_of(struct MHD_Connection *mc)
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mc)
 {
     hd_http_req *rq = request_of(mc);
-    (void)cls;
+    hd_http *h = cls;
+    (void)pthread_setspecific(h->current, rq);
     if (rq) request_begin(rq, target);
     return NULL;
 }
@@ -280,10 +288,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mc, const ch
     hd_http_req *rq = request_of(mc);
     (void)cls;
     (void)url;
-    (void)version;
     (void)ctx;
     if (!rq || !rq->begun) return MHD_NO;
-    if (!rq->heard) return on_head(rq, method);
+    if (!rq->heard) return on_head(rq, method, version);
     if (*n == 0) return on_end(rq);
     size_t got = *n;
     *n = 0;
@@ -327,49 +334,93 @@ static void on_connection(void *cls, struct MHD_Connection *mc, void **ctx,
     }
 }
 
+// What the library is about to answer by itself, unless an answer is on its way already.
+static void answer_instead(hd_http *h, long status)
+{
+    static const struct {
+        int theirs, ours;
+        const char *phrase, *head, *body; // why, before and after the head has been read
+    } rows[] = {
+        {400, 400, "Bad Request", "request head: a line or Content-Length is malformed",
+         "body: a chunk is malformed"},
+        {413, 413, "Content Too Large", "Content-Length: too large", "body: a chunk is too large"},
+        {414, 414, "URI Too Long", "request line: too long", "request line: too long"},
+        {431, 431, "Request Header Fields Too Large", "request head: too large",
+         "body: the lines behind it are too long"},
+        {500, 413, "Content Too Large", "request head: too large",
+         "body: the line before a chunk is too long"},
+        {505, 505, "HTTP Version Not Supported", "request line: expected HTTP/1.1",
+         "request line: expected HTTP/1.1"},
+    };
+    hd_http_req *rq = pthread_getspecific(h->current);
+    if (!rq || (rq->begun && rq->rsp.answered)) return;
+    bool in_body = rq->begun && rq->heard;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].theirs != status) continue;
+        (void)cut_off(rq, rows[i].ours, rows[i].phrase, in_body ? rows[i].body : rows[i].head);
+        shutdown(rq->watched.fd, SHUT_WR);
+    }
+}
+
 static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
+    static const char error[] = "Error processing request (HTTP response code is ";
     char line[240];
-    (void)cls;
-    if (!hd_log_enabled(HD_LOG_DEBUG)) return;
     vsnprintf(line, sizeof(line), fmt, ap);
+    if (strncmp(line, error, sizeof(error) - 1) == 0)
+        answer_instead(cls, strtol(line + sizeof(error) - 1, NULL, 10));
+    if (!hd_log_enabled(HD_LOG_DEBUG)) return;
     line[strcspn(line, "\r\n")] = 0;
     HD_LOG(HD_LOG_DEBUG, "http", line);
 }
 
 // ---- the listener --------------------------------------------------------------------------
 
+// How many more than are served can be told so; each needs a descriptor.
+static int slack_of(const hd_http_cfg *c)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur > INT32_MAX) return SLACK_CONNECTIONS;
+    int left = (int)r.rlim_cur - c->max_connections - c->control_connections - OTHER_FILES;
+    if (left > SLACK_CONNECTIONS) return SLACK_CONNECTIONS;
+    return left < LEAST_SLACK ? LEAST_SLACK : left;
+}
+
 static struct MHD_Daemon *start_daemon(hd_http *h)
 {
     const hd_http_cfg *c = &h->cfg;
     // The read buffer starts at half of the pool: a head up to the limit always fits.
     size_t pool = 2 * c->max_header_bytes + (32 << 10);
-    unsigned connections =
-        (unsigned)(c->max_connections + c->control_connections + SLACK_CONNECTIONS);
+    unsigned connections = (unsigned)(c->max_connections + c->control_connections + slack_of(c));
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD |
                      MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG;
     return MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, h,
         MHD_OPTION_LISTEN_SOCKET, h->listener, MHD_OPTION_CONNECTION_LIMIT, connections,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, pool, MHD_OPTION_CONNECTION_MEMORY_INCREMENT,
         (size_t)16384, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, NULL, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-        NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 0,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
 }
 
 static hd_status start(hd_http *h, hd_err *err)
 {
     const hd_http_cfg *c = &h->cfg;
     hd_http_raw_answer(c, &h->tardy, 408, "Request Timeout", "the request did not arrive in time");
-    HD_CHECK(!h->tardy.failed, err, HD_E_NOMEM, "out of memory");
+    hd_http_raw_answer(c, &h->crowded, 503, "Service Unavailable", "too many connections");
+    HD_CHECK(!h->tardy.failed && !h->crowded.failed, err, HD_E_NOMEM, "out of memory");
     hd_watch_cfg limits = {.head_seconds = c->header_seconds,
                            .body_seconds = c->body_idle_seconds,
                            .idle_seconds = c->idle_seconds,
                            .send_seconds = c->body_idle_seconds,
                            .crowd = c->max_connections + c->control_connections,
-                           .tardy = hd_buf_slice(&h->tardy)};
+                           .tardy = hd_buf_slice(&h->tardy),
+                           .crowded = hd_buf_slice(&h->crowded)};
+    h->in_place = strcmp(MHD_get_version(), "0.9.75") == 0;
+    h->has_current = pthread_key_create(&h->current, NULL) == 0;
+    HD_CHECK(h->has_current, err, HD_E_LIMIT, "too many thread keys");
     HD_TRY(hd_socket_listen(c->host, c->port, &h->listener, &h->port, err));
     HD_TRY(hd_watch_create(&limits, &h->watch, err));
     h->daemon = start_daemon(h);
@@ -381,10 +432,12 @@ static hd_status start(hd_http *h, hd_err *err)
 static void release(hd_http *h)
 {
     hd_watch_destroy(h->watch);
+    if (h->has_current) pthread_key_delete(h->current);
     if (h->listener >= 0) close(h->listener);
     pthread_cond_destroy(&h->idle);
     pthread_mutex_destroy(&h->mu);
     hd_buf_fini(&h->tardy);
+    hd_buf_fini(&h->crowded);
     hd_free(h);
 }
 

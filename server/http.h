@@ -4,9 +4,9 @@
 // streamed answer is pulled piece by piece; each piece leaves the socket at once. Limits on head,
 // body, connections and time are enforced here, before handlers. Handlers see plain values.
 //
-// What libmicrohttpd 0.9.75 answers by itself stays its own: a malformed request line, header line,
-// chunk or Content-Length, and a head beyond twice the limit, get a status with a short HTML body
-// and a closed connection. Everything else is answered with error_body.
+// Whatever is wrong with a request is answered with error_body, whether we find it or the library,
+// but for the first request line of a connection: one without a blank ends the connection without
+// a word, one that is too long or of another version gets libmicrohttpd's words.
 #ifndef HADAL_SERVER_HTTP_H
 #define HADAL_SERVER_HTTP_H
 

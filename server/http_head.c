@@ -1,8 +1,14 @@
 // Requests that are refused before their handler is asked: heads, routes, slots and sizes that will
 // not do, and the answers to them.
+//
+// libmicrohttpd 0.9.75 parses heads in place and lets much pass: a zero byte ends a target or a
+// value, a folded value is appended to its name, and a line with an empty name ends the head, so
+// that the lines behind it would be the next request. What it hands out lies where it stood in the
+// head; a gap between two parts means one of these. Later versions refuse them by themselves.
 #include "kernels/base/log.h"
 #include "server/http_impl.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,8 +59,8 @@ void hd_http_raw_answer(const hd_http_cfg *cfg, hd_buf *out, int status, const c
     cfg->error_body(&body, status, why);
     hd_buf_printf(out,
                   "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                  "Connection: close\r\n\r\n",
-                  status, phrase, body.len);
+                  "Connection: close\r\n%s\r\n",
+                  status, phrase, body.len, status == 503 ? "Retry-After: 1\r\n" : "");
     hd_buf_put_slice(out, hd_buf_slice(&body));
     out->failed |= body.failed;
     hd_buf_fini(&body);
@@ -62,7 +68,67 @@ void hd_http_raw_answer(const hd_http_cfg *cfg, hd_buf *out, int status, const c
 
 // ---- head ----------------------------------------------------------------------------------
 
-static void check_framing(hd_http_req *rq, const hd_http_head *hd)
+static bool alnum(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+// Letters, digits and some more, at least one in all.
+static bool made_of(const char *s, const char *more)
+{
+    if (!*s) return false;
+    while (*s && (alnum(*s) || strchr(more, *s)))
+        s++;
+    return !*s;
+}
+
+static bool is_token(const char *s)
+{
+    return made_of(s, "!#$%&'*+-.^_`|~");
+}
+
+static bool is_text(const char *s)
+{
+    while (*s && (*s == '\t' || ((unsigned char)*s >= ' ' && *s != 0x7F)))
+        s++;
+    return !*s;
+}
+
+static const char gap[] = "request head: every line needs a name and ends in CR LF, without zero "
+                          "bytes and folded values";
+
+void hd_http_head_begin(hd_http_head *hd, uintptr_t target_end, const char *version)
+{
+    if (target_end + 1 != (uintptr_t)version) hd->flaw = gap;
+    hd->next = (uintptr_t)version + strlen(version) + 2;
+}
+
+void hd_http_head_end(hd_http_head *hd)
+{
+    if (hd->next && hd->next + 2 != (uintptr_t)hd->method + hd->bytes) hd->flaw = gap;
+}
+
+void hd_http_head_line(hd_http_head *hd, const char *name, const char *value)
+{
+    const char *v = value ? value : "";
+    hd->n++;
+    if (hd->next && hd->next != (uintptr_t)name) hd->flaw = gap;
+    if (hd->next) hd->next = (uintptr_t)v + strlen(v) + 2;
+    if (!is_token(name))
+        hd->flaw = "header: a name is no token";
+    else if (!is_text(v))
+        hd->flaw = "header: control characters in a value";
+    if (strcasecmp(name, "Host") == 0) {
+        hd->hosts++;
+        if (*v && !made_of(v, "-._~%!$&'()*+,;=:[]")) hd->flaw = "header Host: no host name";
+    }
+    if (strcasecmp(name, "Content-Length") == 0) hd->lengths++, hd->length = v;
+    if (strcasecmp(name, "Transfer-Encoding") == 0) hd->codings++, hd->coding = v;
+    if (strcasecmp(name, "Content-Encoding") == 0) hd->encoding = v;
+    if (strcasecmp(name, "Expect") == 0) hd->expect = v;
+}
+
+static void check_lines(hd_http_req *rq, const hd_http_head *hd)
 {
     if (hd->bytes > rq->h->cfg.max_header_bytes)
         refuse(rq, 431, "request head: found %zu bytes, expected at most %zu", hd->bytes,
@@ -70,15 +136,23 @@ static void check_framing(hd_http_req *rq, const hd_http_head *hd)
     if (hd->n > rq->h->cfg.max_headers)
         refuse(rq, 431, "request head: found %zu lines, expected at most %zu", hd->n,
                rq->h->cfg.max_headers);
-    if (hd->hosts > 1) refuse(rq, 400, "header Host: found %zu, expected one", hd->hosts);
+    if (!is_token(hd->method)) refuse(rq, 400, "request line: the method is no token");
+    if (!hd_target_ok(rq->target))
+        refuse(rq, 400, "request line: the target is no path or has blanks or control characters");
+    if (hd->flaw) refuse(rq, 400, "%s", hd->flaw);
+    if (hd->hosts > 1 || (hd->hosts == 0 && !hd->old))
+        refuse(rq, 400, "header Host: found %zu, expected one", hd->hosts);
+}
+
+static void check_framing(hd_http_req *rq, const hd_http_head *hd)
+{
     if (hd->lengths > 1)
         refuse(rq, 400, "header Content-Length: found %zu, expected one", hd->lengths);
     if (hd->lengths && hd->codings)
         refuse(rq, 400, "found both Content-Length and Transfer-Encoding, expected one of them");
-    if (hd->codings > 1 || (hd->coding && strcasecmp(hd->coding, "chunked") != 0)) {
+    if (hd->codings && hd->old) refuse(rq, 400, "header Transfer-Encoding: HTTP/1.0 has none");
+    if (hd->codings > 1 || (hd->coding && strcasecmp(hd->coding, "chunked") != 0))
         refuse(rq, 400, "header Transfer-Encoding: only chunked is supported");
-        rq->last = true; // where the body ends is not known
-    }
 }
 
 static void check_route(hd_http_req *rq, const char *method)
@@ -86,6 +160,10 @@ static void check_route(hd_http_req *rq, const char *method)
     const hd_http_cfg *cfg = &rq->h->cfg;
     hd_slice path = hd_target_path(rq->target);
     rq->method = hd_method_of(method);
+    if (strcmp(rq->target, "*") == 0 && rq->method == HD_METHOD_OPTIONS) {
+        refuse(rq, 204, "options of the server");
+        return;
+    }
     char *copy = hd_arena_dup(&rq->arena, path.p, path.n);
     if (!copy) {
         refuse(rq, 503, "out of memory");
@@ -136,11 +214,15 @@ static void check_body(hd_http_req *rq, const hd_http_head *hd)
                hd->encoding);
 }
 
-void hd_http_check_head(hd_http_req *rq, const hd_http_head *hd, const char *method)
+void hd_http_check_head(hd_http_req *rq, const hd_http_head *hd)
 {
-    if (!rq->target) refuse(rq, 503, "out of memory");
+    if (rq->target)
+        check_lines(rq, hd);
+    else
+        refuse(rq, 503, "out of memory");
     check_framing(rq, hd);
-    if (!rq->refuse) check_route(rq, method);
+    rq->last |= rq->refuse != 0; // where the next request would begin is not known
+    if (!rq->refuse) check_route(rq, hd->method);
     check_body(rq, hd);
     check_slot(rq);
 }

@@ -22,8 +22,11 @@ struct hd_http {
     hd_http_cfg cfg;
     struct MHD_Daemon *daemon;
     hd_watch *watch;
-    hd_buf tardy; // the raw answer to clients that are too slow
+    hd_buf tardy, crowded; // raw answers to clients that are too slow, or too many
     int listener, port;
+    pthread_key_t current; // the hd_http_req of a connection's thread
+    bool has_current;
+    bool in_place; // the library hands out a head's parts where they stood
     pthread_mutex_t mu;
     pthread_cond_t idle;
     int active; // ordinary requests between head and end
@@ -47,6 +50,7 @@ struct hd_http_req {
     hd_watched watched;
     bool begun, heard, counted; // target seen; head seen; counts in h->active
     const char *target, *tail;
+    uintptr_t target_end; // where it ended in the library's buffer
     const hd_route *route;
     unsigned method;
     hd_buf body;
@@ -69,12 +73,23 @@ struct hd_http_req {
 // ---- http_head.c ---------------------------------------------------------------------------
 
 typedef struct hd_http_head { // of a request, as far as it decides how to go on
+    const char *method;
+    bool old;         // HTTP/1.0
+    const char *flaw; // what is malformed in its lines; NULL: nothing
+    uintptr_t next;   // where the next line has to begin; 0: not known
     size_t bytes, n, hosts, lengths, codings;
     const char *host, *length, *coding, *encoding, *expect;
 } hd_http_head;
 
+// Finds what the library passed over in silence (see http_head.c). Each part has to begin where it
+// should when the one before it has ended: version, target and lines, in this order.
+void hd_http_head_begin(hd_http_head *hd, uintptr_t target_end, const char *version);
+void hd_http_head_end(hd_http_head *hd);
+// One header line. The library takes names and values as they come; what may stand in them is
+// decided here.
+void hd_http_head_line(hd_http_head *hd, const char *name, const char *value);
 // Finds the route and takes a slot, or sets rq->refuse and rq->why.
-void hd_http_check_head(hd_http_req *rq, const hd_http_head *hd, const char *method);
+void hd_http_check_head(hd_http_req *rq, const hd_http_head *hd);
 // Answers a request that was refused.
 void hd_http_reply_refusal(hd_http_req *rq);
 // A whole answer as bytes, for where the library takes none.
@@ -83,6 +98,8 @@ void hd_http_raw_answer(const hd_http_cfg *cfg, hd_buf *out, int status, const c
 
 // ---- http_req.c ----------------------------------------------------------------------------
 
+// A path, an absolute form or "*", of printable characters.
+bool hd_target_ok(const char *target);
 // Path of a request target: without scheme, authority, query and one trailing slash.
 hd_slice hd_target_path(const char *target);
 // NULL: none. tail (may be NULL) points behind the prefix of a "/x/*" route.

@@ -14,6 +14,16 @@
 
 // ---- targets and routes --------------------------------------------------------------------
 
+bool hd_target_ok(const char *target)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (const char *p = target; *p; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7F) return false;
+    size_t n = strspn(target, letters);
+    return target[0] == '/' || strcmp(target, "*") == 0 ||
+           (n > 0 && strncmp(target + n, "://", 3) == 0);
+}
+
 hd_slice hd_target_path(const char *target)
 {
     const char *p = target;

@@ -10,10 +10,11 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
-enum { SCAN_MS = 250, CROWD_SECONDS = 1, SETTLED_MS = 100 };
+enum { SCAN_MS = 250, CROWD_SECONDS = 2 };
 
 struct hd_watch {
     hd_watch_cfg cfg;
@@ -38,12 +39,22 @@ static bool socket_bytes(int fd, uint64_t *received, uint64_t *acked)
     return true;
 }
 
+// Bytes have come that nobody has read: it is we who are late.
+static bool unread(int fd)
+{
+    int n = 0;
+    return ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 static void cut(hd_watch *w, hd_watched *e)
 {
+    hd_slice last = {0};
     e->cut = true;
-    // Nothing has been answered in these phases, so these bytes are a whole answer.
-    if (e->phase == HD_PHASE_HEAD || e->phase == HD_PHASE_BODY)
-        (void)send(e->fd, w->cfg.tardy.p, w->cfg.tardy.n, MSG_DONTWAIT | MSG_NOSIGNAL);
+    // Nothing has been answered in these phases, so these bytes are a whole answer. Who has not
+    // asked for anything yet and is in the way is told so: the request may be on its way.
+    if (e->phase == HD_PHASE_HEAD || e->phase == HD_PHASE_BODY) last = w->cfg.tardy;
+    if (e->phase == HD_PHASE_IDLE && e->bytes == 0 && w->n >= w->cfg.crowd) last = w->cfg.crowded;
+    if (last.n) (void)send(e->fd, last.p, last.n, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(e->fd, SHUT_RDWR);
 }
 
@@ -68,17 +79,20 @@ static void look(hd_watch *w, hd_watched *e, int64_t now)
     int seconds = limit[e->phase];
     bool waits = e->phase == HD_PHASE_IDLE || e->phase == HD_PHASE_HEAD;
     if (waits && w->n > w->cfg.crowd && seconds > CROWD_SECONDS) seconds = CROWD_SECONDS;
-    if (seconds > 0 && now - e->since_ns > seconds * INT64_C(1000000000)) cut(w, e);
+    if (seconds == 0 || now - e->since_ns <= seconds * INT64_C(1000000000)) return;
+    if (e->phase == HD_PHASE_SEND || !unread(e->fd)) cut(w, e);
 }
 
-// The connection that has waited longest for a request, and not just for a moment; or NULL.
+// The connection that has been silent longest, and long enough for a client that is slow to send
+// its first request; or NULL. One whose request only waits for its thread is not silent.
 static hd_watched *longest_idle(const hd_watch *w)
 {
     hd_watched *oldest = NULL;
-    int64_t before = hd_mono_ns() - SETTLED_MS * INT64_C(1000000);
+    uint64_t received = 0, acked = 0;
+    int64_t before = hd_mono_ns() - CROWD_SECONDS * INT64_C(1000000000);
     for (hd_watched *e = w->head; e; e = e->next)
-        if (!e->cut && (e->phase == HD_PHASE_IDLE || e->phase == HD_PHASE_HEAD) &&
-            e->since_ns < before) {
+        if (!e->cut && e->phase == HD_PHASE_IDLE && e->since_ns < before &&
+            socket_bytes(e->fd, &received, &acked) && received == e->bytes) {
             before = e->since_ns;
             oldest = e;
         }
@@ -144,7 +158,7 @@ void hd_watch_add(hd_watch *w, hd_watched *e)
 {
     pthread_mutex_lock(&w->mu);
     hd_watched *idle = w->n >= w->cfg.crowd ? longest_idle(w) : NULL;
-    if (idle) cut(w, idle); // the library closes newcomers at its limit: keep below it
+    if (idle) cut(w, idle); // makes room before the library closes newcomers at its limit
     e->since_ns = hd_mono_ns();
     e->next = w->head;
     if (w->head) w->head->prev = e;

@@ -36,9 +36,10 @@ typedef struct hd_watched { // zeroed, fd set, before hd_watch_add
 
 typedef struct hd_watch_cfg {
     int head_seconds, body_seconds, idle_seconds, send_seconds;
-    int crowd;      // from so many connections on a new one ends the one idle longest, and idle
-                    // and headless ones go after a second
-    hd_slice tardy; // answer to a late head or body, sent before the end; borrowed
+    int crowd; // from so many connections on a new one ends the one idle longest, and idle
+               // and headless ones go after two seconds
+    // What is sent before the end; borrowed: to a late head or body, and to who has not asked yet.
+    hd_slice tardy, crowded;
 } hd_watch_cfg;
 
 hd_status hd_watch_create(const hd_watch_cfg *cfg, hd_watch **out, hd_err *err);

@@ -21,7 +21,8 @@ void hd_handle_metrics(void *server, hd_http_req *rq, hd_http_rsp *rs)
     hd_http *http = atomic_load_explicit(&sv->http, memory_order_acquire);
     hd_engine *e = atomic_load_explicit(&sv->engine, memory_order_acquire);
     const char *name = sv->cfg->served_name ? sv->cfg->served_name : "model";
-    bool ready = hd_lifecycle_get(sv->life) == HD_LIFE_READY && e && hd_engine_healthy(e);
+    bool ready = hd_lifecycle_get(sv->life) == HD_LIFE_READY && e &&
+                 !atomic_load_explicit(&sv->unhealthy, memory_order_acquire);
     const hd_metrics_view v = {.model = e ? sv->served_name : name,
                                .engine = e,
                                .healthy = ready,

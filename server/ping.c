@@ -1,5 +1,5 @@
 // Health. Only the status code counts for the platform: 200 when a request could be answered now,
-// 503 otherwise. Reads two atomics; never waits.
+// 503 otherwise. Reads atomics; never waits, and takes no lock of the engine's.
 #include "kernels/base/json.h"
 #include "server/server.h"
 
@@ -24,9 +24,8 @@ void hd_handle_ping(void *server, hd_http_req *rq, hd_http_rsp *rs)
 {
     const hd_server *sv = server;
     hd_life state = hd_lifecycle_get(sv->life);
-    const hd_engine *e = atomic_load_explicit(&sv->engine, memory_order_acquire);
     (void)rq;
-    if (state == HD_LIFE_READY && e && hd_engine_healthy(e))
+    if (state == HD_LIFE_READY && !atomic_load_explicit(&sv->unhealthy, memory_order_acquire))
         hd_http_reply(rs, 200, NULL, hd_slice_of("", 0));
     else
         reply_not_ready(rs, sv, state);

@@ -21,6 +21,7 @@ typedef struct hd_server {
     _Atomic(hd_http *) http;   // for /metrics; NULL until it listens
     const char *failure;       // why loading failed; set before the state is FAILED
     atomic_bool device_failed; // for good: an answer has been told so
+    atomic_bool unhealthy;     // the engine is stuck or broken: found by two checks in a row
     atomic_bool cut;           // past the drain limit: running answers end with their error form
 } hd_server;
 

@@ -74,7 +74,6 @@ SUBJECTS = {
     189: ("M", "error mapping"), 190: ("M", "event-stream vectors"),
 }
 
-IMAGE = "open: not tested here; docker/test-image.sh builds and looks into the CPU image"
 GPU_IMAGE = "open: the CUDA stage of the image has not been built"
 GPU = "later: needs the CUDA plugin, which this version lacks"
 BIDI = "later: bidirectional streaming is not implemented; its route says 501"
@@ -85,24 +84,19 @@ SESSIONS = "n/a: sessions are off, as the requirement's default is; there is no 
 # Why a requirement has no test here: "n/a: ...", "later: ..." (its routes refuse honestly) or
 # "open: ...".
 UNTESTED = {
-    45: IMAGE, 48: IMAGE, 49: "open: no arm64 image, nothing is published", 51: GPU_IMAGE, 52: GPU_IMAGE,
-    55: "open: the label is left out until a CUDA image is built and verified", 59: IMAGE, 53: GPU, 54: GPU, 56: GPU,
-    50: "open: the plugin is opened at run time (unit test of backends); no GPU image to start",
-    57: "open: here, kernels are compared at every level by `ctest -L kern`; no test under qemu",
-    64: "open: no HADAL_MMAP switch; progress is on /ping, /metrics and every 5 s in the log, which has no test",
+    49: "open: no arm64 image, nothing is published", 51: GPU_IMAGE, 52: GPU_IMAGE,
+    55: "open: the label is left out until a CUDA image is built and verified", 53: GPU, 54: GPU, 56: GPU,
+    64: "open: no HADAL_MMAP switch; the lines about progress are tested with SM-75",
     65: "open: nothing uses a second model yet",
-    75: "open: the hint at 6 minutes has no test (needs a slow loader)",
-    79: "open: the exit is implemented, but no fault can be injected into the real binary",
     120: "open: not implemented; the reader is waited for, then cut (SM-125)",
-    128: "open: not implemented", 132: "open: not tested (300 MB bodies)",
-    141: "n/a: the platform extracts", 142: "open: needs a container with limits; see SM-6, 7, 10, 145",
-    147: MME, 148: MME, 151: "open: needs two containers on one accelerator; see SM-10, 17, 150",
+    128: "open: not implemented",
+    141: "n/a: the platform extracts",
+    147: MME, 148: MME,
     152: ADAPTERS, 153: ADAPTERS, 154: ADAPTERS,
     157: "n/a: no route takes a path", 158: SESSIONS, 159: SESSIONS,
     161: "open: there is no prefix cache", 164: BIDI, 165: BIDI, 166: BIDI, 167: BIDI,
     168: "later: bidirectional streaming is not implemented", 179: "open: there is no prefix cache",
     180: "open: documentation, pointless without a prefix cache",
-    184: "open: one machine only",
 }
 LEVELS = {"M": "MUST", "S": "SHOULD", "O": "OPTIONAL"}
 

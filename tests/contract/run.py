@@ -2,13 +2,15 @@
 """Runs the contract tests against a real server and a real small model.
 
 Usage: run.py BINARY [--report FILE] [NAMES...]. NAMES select tests whose name contains one of them.
---report writes the table of requirements. The model is the file or folder in $HD_TEST_MODEL; without
+       run.py --report FILE --from LOG...
+--report writes the table of requirements, of this run or of what earlier runs have printed. The model is the file or folder in $HD_TEST_MODEL; without
 it everything is skipped (exit 77). Most tests share one server; it must be alive and healthy after
 each. $HD_TEST_PYTHON names an interpreter that has the SDKs which t_clients.py uses.
 """
 import importlib
 import os
 import pathlib
+import re
 import sys
 import time
 import traceback
@@ -41,6 +43,11 @@ def main():
         i = args.index("--report")
         report = args[i + 1]
         del args[i:i + 2]
+    if report and args[:1] == ["--from"]:
+        lines = "".join(pathlib.Path(x).read_text(errors="replace") for x in args[1:])
+        found = re.findall(r"^(ok|FAILED|skipped: .*?) +(\w+\.SM_\w+) \([\d.]+ s\)$", lines, re.M)
+        pathlib.Path(report).write_text(requirements.table({name: result for result, name in found}))
+        return 0
     if not args:
         print(__doc__)
         return 2

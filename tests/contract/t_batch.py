@@ -138,5 +138,5 @@ def SM_34_136_a_departed_client_ends_its_batch(_):
                       b"Content-Length: %d\r\n\r\n" % len(body) + body)
             s_running = lambda: s.metric("vllm:num_requests_running") + s.metric("vllm:num_requests_waiting")
             kit.wait_for(lambda: s_running() > 8, 10)
-        kit.wait_for(lambda: s_running() == 0, 5)
+        kit.wait_for(lambda: s_running() == 0, 15)
         assert s.request("GET", "/ping").status == 200

@@ -189,6 +189,25 @@ def SM_91_too_long_is_an_error_before_the_stream(s):
 
 
 @test
+def SM_91_every_error_comes_before_the_stream(s):
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    lmi = {"X-Amzn-SageMaker-Custom-Attributes": "inputs_profile=lmi"}
+    wrong = [(chat("a", temperature=-1), {}, 400), (chat("a", tools=tools, tool_choice="required"), {}, 400),
+             ({"messages": []}, {}, 400), (chat("a", stop=7), {}, 400), (chat("a", n=0), {}, 400),
+             ({"prompt": "a", "best_of": 99}, {}, 400), ({"prompt": [], "max_tokens": 1}, {}, 400),
+             ({"prompt": "a", "logit_bias": {"99999999": 1}}, {}, 400), ({"input": "a"}, {}, 400), ({"query": "a"}, {}, 400),
+             ({"inputs": "", "parameters": {}}, {}, 422), ({"inputs": "a", "parameters": {"temperature": 0}}, {}, 422),
+             ({"inputs": "a", "parameters": {"max_new_tokens": 10**6}}, {}, 422),
+             ({"inputs": "a", "parameters": {"decoder_input_details": True}}, {}, 422),
+             ({"inputs": "a", "parameters": {"top_p": 7}}, lmi, 424),
+             ({"inputs": "word " * 5000, "parameters": {}}, lmi, 424)]
+    for body, headers, status in wrong:
+        a = s.post({**body, "stream": True}, headers=headers)
+        assert a.status == status and a.headers["Content-Type"] == "application/json", (str(body)[:90], a.status, a.body[:300])
+        assert "error" in a.json and int(a.headers["Content-Length"]) == len(a.body)
+
+
+@test
 def SM_107_roles_parts_and_continuation(s):
     messages = [{"role": "developer", "content": "Be brief."},
                 {"role": "user", "content": [{"type": "text", "text": "Say"}, {"type": "text", "text": "hello"}]},

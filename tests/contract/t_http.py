@@ -3,6 +3,7 @@ import json
 import time
 
 import kit
+import storm
 from kit import test
 
 
@@ -65,6 +66,42 @@ def SM_24_megabytes_of_body_are_read(s):
     assert a.status == 200, a.body[:200]
     a = s.post({"inputs": "word " * 1_000_000})
     assert a.status == 422 and "`inputs` must have less than 4096 tokens. Given: " in a.json["error"]
+
+
+@test(own=True)
+def SM_24_memory_follows_what_has_come(_):
+    with kit.Server("--max-body-bytes", "3800M") as s:
+        before = storm.resident(s.process.pid)
+        with s.socket(30) as c:  # much is announced, little comes
+            c.sendall(b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 3900000000\r\n\r\n0123456789")
+            time.sleep(0.5)
+            assert storm.resident(s.process.pid) - before < 8 << 20
+        a = s.raw(b"POST /invocations HTTP/1.1\r\nHost: h\r\nContent-Length: 10000000000\r\n\r\n0123456789")
+        assert status_of(a) == 413 and storm.resident(s.process.pid) - before < 8 << 20
+    with kit.Server() as s:  # the largest record of a transform job, under the default cap
+        body = json.dumps({"prompt": "a", "max_tokens": 1, "ignored": "x" * 100_000_000}).encode()
+        assert len(body) > 100_000_000
+        for _ in range(2):
+            a = s.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+            assert a.status == 200, a.body[:200]
+        if not kit.sanitized():  # and it is given back
+            kit.wait_for(lambda: storm.resident(s.process.pid) - before < 150 << 20, 5)
+
+
+@test(own=True)
+def SM_132_large_bodies_where_the_cap_is_raised(_):
+    with kit.Server("--max-body-bytes", "1G") as s:
+        c = s.connect()
+        start = b'{"prompt":"a","max_tokens":1,"ignored":"'
+        c.putrequest("POST", "/invocations")
+        c.putheader("Content-Length", str(len(start) + 300_000_000 + 2))
+        c.endheaders(start)
+        for _ in range(300):
+            c.send(b"x" * 1_000_000)
+        c.send(b'"}')
+        r = c.getresponse()
+        assert r.status == 200, r.read()[:200]
+        c.close()
 
 
 @test

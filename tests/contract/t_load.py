@@ -75,6 +75,32 @@ def SM_34_a_departed_client_cancels(s):
 
 
 @test(own=True)
+def SM_34_departures_from_the_queue_and_from_a_prompt(_):
+    with Server("--max-seqs", "1", "--max-context", "8192", "--max-step-tokens", "64") as s:
+        with s.socket(60) as running:
+            running.sendall(kit.post_bytes({**kit.LONG, "max_tokens": 6000, "stream": True}))
+            kit.read_until(running, b"data: ")
+            for stream in (False, True):  # in the queue
+                with s.socket(60) as c:
+                    c.sendall(kit.post_bytes({"prompt": "a", "max_tokens": 5, "stream": stream}))
+                    kit.wait_for(lambda: s.metric("vllm:num_requests_waiting") == 1, 10)
+                left = time.monotonic()
+                kit.wait_for(lambda: s.metric("vllm:num_requests_waiting") == 0, 10)
+                assert time.monotonic() - left < 1 * kit.SLOW
+        kit.wait_for(lambda: s.metric("vllm:num_requests_running") == 0, 10)
+        with s.socket(60) as c:  # amid a prompt of many steps
+            c.sendall(kit.post_bytes({"prompt": "a " * 6000, "max_tokens": 5}))
+            kit.wait_for(lambda: s.metric("vllm:num_requests_running") == 1, 10)
+            time.sleep(0.3)
+            if s.metric("vllm:num_requests_running") == 0:
+                raise kit.Skip("the prompt was read too fast here")
+        left = time.monotonic()
+        kit.wait_for(lambda: s.metric("vllm:num_requests_running") == 0, 10)
+        assert time.monotonic() - left < 1 * kit.SLOW
+        assert s.metric("hadal_requests_cancelled_total") == 4
+
+
+@test(own=True)
 def SM_33_a_full_queue_answers_429(_):
     with Server("--max-seqs", "1", "--max-queue", "1", "--max-context", "4096") as s:
         body = {**kit.LONG, "max_tokens": 3000}

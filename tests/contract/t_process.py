@@ -103,6 +103,35 @@ def SM_18_port_in_use_is_one_clear_line(_):
     assert len(errors) == 1 and f"port {port} is in use; choose another with --port" in errors[0]
 
 
+@test(own=True)
+def SM_16_port_8080_when_nothing_is_said(_):
+    p = subprocess.Popen([Server.binary, "serve", "--model", kit.MODEL], env=kit.clean_env({}), stderr=subprocess.PIPE,
+                         text=True)
+    try:  # somebody else may have it here
+        assert any("msg=listening port=8080" in x or "port 8080 is in use" in x for x in iter(p.stderr.readline, ""))
+    finally:
+        p.terminate()
+        p.communicate()
+
+
+@test(own=True)
+def SM_20_72_73_connections_are_accepted_while_loading(_):
+    with Server("--weights", "q6_k", wait=False) as s:
+        seen = []
+        while not seen or seen[-1][2] == 503:
+            start = time.monotonic()
+            with s.socket(10) as c:
+                connected = time.monotonic() - start
+                c.sendall(b"GET /ping HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+                got = kit.read_all(c)
+            seen.append((connected, time.monotonic() - start, int(got.split(b" ")[1])))
+            time.sleep(0.01)
+        if len(seen) < 5:
+            raise kit.Skip("the model loaded too fast")
+        assert seen[-1][2] == 200 and max(x[0] for x in seen) < 0.25 * kit.SLOW, max(x[0] for x in seen)
+        assert max(x[1] for x in seen) < 2 * kit.SLOW, max(x[1] for x in seen)
+
+
 @test
 def SM_70_71_80_health_routes_and_methods(s):
     for path in ("/ping", "/ping/", "/ping?x=1", "/health", "/v1/health", "/live"):

@@ -10,3 +10,9 @@ if(HADAL_PYTHON)
              "exec \"\${HD_TEST_PYTHON:-${HADAL_PYTHON}}\" ${CMAKE_SOURCE_DIR}/tests/contract/test_aws_calls.py")
     set_tests_properties(docker.aws_calls PROPERTIES LABELS contract TIMEOUT 120 SKIP_RETURN_CODE 77)
 endif()
+
+# A device that can be broken, for t_fault.py.
+add_library(plugin_faulty MODULE ${CMAKE_SOURCE_DIR}/tests/contract/plugin_faulty.c)
+target_link_libraries(plugin_faulty PRIVATE hadal_kernels)
+set_target_properties(plugin_faulty PROPERTIES OUTPUT_NAME hadal_cuda
+    LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/faulty)

@@ -210,6 +210,28 @@ static void bad_heads(void)
     expect_status(ask(h, "POST /echo HTTP/1.1\r\nTransfer-Encoding: gzip\r\n" CLOSE), 400);
     expect_status(ask(h, "POST /echo HTTP/1.1\r\nContent-Length: 1x\r\n" CLOSE "a"), 400);
     expect_status(ask(h, "GET /ping HTTP/1.1\r\nConnection: close\r\n\r\n"), 400); // no Host
+    expect_status(ask(h, "GET /pi ng HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
+    expect_status(ask(h, "GET ping HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
+    expect_status(ask(h, "G@T /ping HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
+    expect_status(ask(h, "GET /ping HTTP/1.1\r\nHost: a/b\r\n\r\n"), 400);
+    static const char *const lines[] = {"X : 1\r\n",
+                                        "X(: 1\r\n",
+                                        "X: 1\r\n 2\r\n",
+                                        " X: 1\r\n",
+                                        "X: \001\r\n",
+                                        "X: 1\rY: 2\r\n",
+                                        ": 1\r\nX-Y: 2\r\n",
+                                        ": 1\r\nGET /ping HTTP/1.1\r\nHost: h\r\n",
+                                        "X: 1\n",
+                                        "X\r\n"};
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        char head[200];
+        snprintf(head, sizeof(head), "GET /ping HTTP/1.1\r\nHost: h\r\n%s\r\n", lines[i]);
+        const char *a = ask(h, head); // reads until the server closes
+        expect_status(a, 400);
+        EXPECT_CONTAINS(a, "{\"status\":400,");
+        EXPECT(!strstr(a + 1, "HTTP/1.1"));
+    }
     expect_status(
         ask(h, "POST /echo HTTP/1.1\r\nContent-Length: 1\r\nContent-Encoding: gzip\r\n" CLOSE "a"),
         415);
