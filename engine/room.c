@@ -6,15 +6,23 @@
 
 enum {
     OUT_ROWS_MIN = 8,
-    MEMORY_RESERVE = 16, // of what the machine allows, one part in so many stays free
+    MEMORY_RESERVE = 16,  // of what the machine allows, one part in so many stays free, and
+    OWN_BYTES = 96 << 20, // for tokenizer, connections and bodies; of a small machine an eighth
 };
+
+// The cache fills all it is given, so what is left must do for everything else.
+static uint64_t share_for_model(uint64_t memory)
+{
+    const uint64_t own = memory / 8 < OWN_BYTES ? memory / 8 : OWN_BYTES;
+    return memory - memory / MEMORY_RESERVE - own;
+}
 
 void hd_room_machine(hd_engine_cfg *cfg, bool *bind)
 {
     hd_cpu_budget b;
     hd_cpu_budget_read("/", &b);
     if (cfg->threads == 0) cfg->threads = b.threads;
-    if (cfg->memory == 0) cfg->memory = b.memory - b.memory / MEMORY_RESERVE;
+    if (cfg->memory == 0) cfg->memory = share_for_model(b.memory);
     *bind = cfg->bind == HD_BIND_ON || (cfg->bind == HD_BIND_AUTO && cfg->threads == b.affinity &&
                                         (b.quota == 0 || b.quota >= cfg->threads));
 }
