@@ -19,11 +19,36 @@ except ImportError:
     sys.exit(77)
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "docker" / "aws.sh"
-BASE = {"ROLE_ARN": "arn:aws:iam::123456789012:role/hadal", "MODEL_S3": "s3://bucket/model/"}
+BASE = {"ROLE_ARN": "arn:aws:iam::123456789012:role/hadal", "MODEL_S3": "s3://bucket/model/",
+        "REVISION": "20261101120000"}
+SERVERLESS = {"VARIANT": "serverless", "MODEL_TAR": "s3://bucket/model.tar.gz"}
+ASYNC = {"VARIANT": "async", "OUTPUT_S3": "s3://bucket/out/", "INPUT_S3": "s3://bucket/in/"}
+CREATE = ["create-model", "create-endpoint-config"]
+# Verb, its arguments, variables, and the calls that it must print.
 CASES = [
-    ("push", {}, 2), ("deploy", {}, 3), ("invoke", {}, 1), ("delete", {}, 3),
-    ("deploy", {"VARIANT": "serverless", "MODEL_TAR": "s3://bucket/model.tar.gz"}, 3),
-    ("deploy", {"VARIANT": "async", "OUTPUT_S3": "s3://bucket/out/"}, 3),
+    ("push", [], {}, ["describe-repositories", "create-repository", "get-authorization-token"]),
+    ("deploy", [], {}, [*CREATE, "create-endpoint"]),
+    ("deploy", [], {"ENVIRONMENT": '{"HADAL_WEIGHTS":"q4_k"}', "COUNT": "3"}, [*CREATE, "create-endpoint"]),
+    ("deploy", [], SERVERLESS, [*CREATE, "create-endpoint"]),
+    ("deploy", [], ASYNC, [*CREATE, "create-endpoint"]),
+    ("update", [], {}, [*CREATE, "put-metric-alarm", "update-endpoint"]),
+    ("update", [], {"TRAFFIC": "canary"}, [*CREATE, "put-metric-alarm", "update-endpoint"]),
+    ("update", [], {"TRAFFIC": "linear", "TIMEOUT": "3600", "BAKE": "3600"}, [*CREATE, "put-metric-alarm", "update-endpoint"]),
+    ("update", [], ASYNC, [*CREATE, "put-metric-alarm", "update-endpoint"]),
+    ("update", [], SERVERLESS, [*CREATE, "update-endpoint"]),
+    ("rollback", ["20261031120000"], {}, ["update-endpoint"]),
+    ("invoke", [], {}, ["invoke-endpoint"]),
+    ("invoke", ['{"inputs":"say \\"hi\\"\\n",\n "parameters":{}}'], {}, ["invoke-endpoint"]),
+    ("stream", [], {}, ["invoke-endpoint-with-response-stream"]),
+    ("async", [], ASYNC, ["put-object", "invoke-endpoint-async"]),
+    ("delete", [], {}, ["delete-endpoint", "list-endpoint-configs", "delete-endpoint-config", "list-models",
+                        "delete-model", "delete-alarms"]),
+]
+REFUSED = [
+    ("deploy", [], {"VARIANT": "other"}), ("deploy", [], {"MODEL_S3": "bucket"}), ("deploy", [], {"ROLE_ARN": ""}),
+    ("deploy", [], {"MODEL_S3": "s3://bucket/model"}), ("deploy", [], {"VARIANT": "serverless"}),
+    ("deploy", [], {"VARIANT": "async"}), ("update", [], {"TRAFFIC": "some"}), ("rollback", [], {}),
+    ("rollback", ["1"], {}), ("async", [], {}), ("deploy", [], {"REVISION": "today"}), ("explode", [], {}),
 ]
 
 
@@ -36,25 +61,59 @@ def errors(line):
     return report.generate_report() if report.has_errors() else ""
 
 
-def run(verb, extra):
+def run(verb, args, extra):
     env = {"PATH": os.environ["PATH"], **BASE, **extra}
-    return subprocess.run([SCRIPT, "--dry-run", verb, "demo"], env=env, text=True, capture_output=True)
+    return subprocess.run([SCRIPT, "--dry-run", verb, "demo", *args], env=env, text=True, capture_output=True)
+
+
+def calls(verb, args, extra):
+    return {x.split(" ")[1]: json.loads(x.split(" ", 2)[2])
+            for x in run(verb, args, extra).stdout.splitlines() if not x.startswith("#")}
+
+
+def case(verb, args, extra, expected):
+    done = run(verb, args, extra)
+    lines = [x for x in done.stdout.splitlines() if not x.startswith("#")]
+    if done.returncode or done.stderr:
+        return done.stderr or f"exit status {done.returncode}"
+    names = [x.split(" ")[1] for x in lines]
+    return "".join(errors(x) for x in lines) or ("" if names == expected else f"calls {names}, expected {expected}")
+
+
+def meaning():
+    """What the service models cannot say: that the values are the right ones."""
+    body = '{"inputs":"say \\"hi\\"\\n",\n "parameters":{}}'
+    sent = calls("invoke", [body], {})["invoke-endpoint"]["Body"]
+    assert json.loads(sent) == json.loads(body), sent
+    sent = json.loads(calls("stream", [], {})["invoke-endpoint-with-response-stream"]["Body"])
+    assert sent["stream"] is True and sent["inputs"], sent
+    for instance, tag, ami in (("ml.c7i.xlarge", "cpu", None), ("ml.m7i.48xlarge", "cpu", None),
+                               ("ml.c7g.xlarge", "cpu-arm64", None), ("ml.r6gd.4xlarge", "cpu-arm64", None),
+                               ("ml.g5.xlarge", "cuda", "al2-ami-sagemaker-inference-gpu-2-1"),
+                               ("ml.p5.48xlarge", "cuda", None)):
+        made = calls("deploy", [], {"INSTANCE": instance})
+        assert made["create-model"]["PrimaryContainer"]["Image"].endswith(":" + tag), (instance, made)
+        variant = made["create-endpoint-config"]["ProductionVariants"][0]
+        assert variant.get("InferenceAmiVersion") == ami, (instance, variant)
+        assert variant["ModelName"] == made["create-model"]["ModelName"], made
+    made = calls("update", [], {})
+    policy = made["update-endpoint"]["DeploymentConfig"]
+    assert policy["AutoRollbackConfiguration"]["Alarms"][0]["AlarmName"] == made["put-metric-alarm"]["AlarmName"]
+    assert made["update-endpoint"]["EndpointConfigName"] == made["create-endpoint-config"]["EndpointConfigName"]
 
 
 def main():
     failed = 0
-    for verb, extra, count in CASES:
-        done = run(verb, extra)
-        calls = [x for x in done.stdout.splitlines() if not x.startswith("#")]
-        problem = done.stderr or "".join(errors(x) for x in calls)
-        if not problem and len(calls) != count:
-            problem = f"{len(calls)} calls, expected {count}"
-        print(("FAILED  " if problem else "ok      "), verb, extra, problem)
+    for verb, args, extra, expected in CASES:
+        problem = case(verb, args, extra, expected)
+        print(("FAILED  " if problem else "ok      "), verb, *args, extra, problem)
         failed += bool(problem)
+    meaning()
     # The check itself must notice a misspelt field, and bad settings must be refused.
     assert errors('sagemaker create-endpoint {"EndpointName":"a","EndpointConfig":"a"}')
-    for extra in ({"VARIANT": "other"}, {"MODEL_S3": "bucket"}, {"ROLE_ARN": ""}):
-        assert run("deploy", extra).returncode == 64, extra
+    for verb, args, extra in REFUSED:
+        done = run(verb, args, extra)
+        assert done.returncode == 64 and done.stderr.startswith("error: "), (verb, args, extra, done)
     return 1 if failed else 0
 
 
