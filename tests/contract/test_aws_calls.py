@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""The API calls that docker/aws.sh prints, against the service models that botocore carries.
+"""The API calls that docker/aws.sh prints, against the service models that botocore carries, and the
+CloudFormation templates beside it.
 
 No account and no network. Exit 77 without botocore. It checks names, types, ranges and required
-fields of the requests; whether the platform accepts them in an account is not known from here.
+fields of the requests, and that what templates refer to is there (with cfn-lint, their properties
+too); whether the platform accepts them in an account is not known from here.
 """
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -18,7 +22,9 @@ except ImportError:
     print("skipped: botocore is not installed")
     sys.exit(77)
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "docker" / "aws.sh"
+SESSION = botocore.session.get_session()
+DOCKER = pathlib.Path(__file__).resolve().parents[2] / "docker"
+SCRIPT = DOCKER / "aws.sh"
 BASE = {"ROLE_ARN": "arn:aws:iam::123456789012:role/hadal", "MODEL_S3": "s3://bucket/model/",
         "REVISION": "20261101120000"}
 SERVERLESS = {"VARIANT": "serverless", "MODEL_TAR": "s3://bucket/model.tar.gz"}
@@ -54,7 +60,7 @@ REFUSED = [
 
 def errors(line):
     service, verb, body = line.split(" ", 2)
-    model = botocore.session.get_session().get_service_model(service)
+    model = SESSION.get_service_model(service)
     names = {xform_name(n, "-"): n for n in model.operation_names}
     shape = model.operation_model(names[verb]).input_shape
     report = ParamValidator().validate(json.loads(body), shape)
@@ -102,6 +108,53 @@ def meaning():
     assert made["update-endpoint"]["EndpointConfigName"] == made["create-endpoint-config"]["EndpointConfigName"]
 
 
+def references(node, found):
+    """Names that Ref, GetAtt and Sub mention."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "Ref":
+                found.add(value)
+            elif key == "GetAtt":
+                found.add(value.split(".")[0])
+            elif key == "Sub":
+                found.update(x.split(".")[0] for x in re.findall(r"\$\{([^}]*)\}", value))
+            references(value, found)
+    elif isinstance(node, list):
+        for value in node:
+            references(value, found)
+    return found
+
+
+def template(path):
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, tag, node: {tag: loader.construct_scalar(node)})
+    parsed = yaml.load(path.read_text(), Loader)
+    there = {*parsed["Parameters"], *parsed["Resources"]}
+    used = {x for x in references(parsed, set()) if not x.startswith("AWS::")}
+    assert used <= there, f"{path}: {used - there} is not there"
+    assert set(parsed["Parameters"]) <= used, f"{path}: {set(parsed['Parameters']) - used} is not used"
+    return parsed
+
+
+def templates():
+    """One list of rights, in the template and on its own; cfn-lint where it is installed."""
+    try:
+        parsed = [template(DOCKER / x) for x in ("cloudformation.yml", "lambda/template.yml")]
+    except ImportError:
+        print("skipped  templates: PyYAML is not installed")
+        return
+    role = parsed[0]["Resources"]["Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    policy = json.loads((DOCKER / "iam-policy.json").read_text())["Statement"]
+    assert [(x["Sid"], x["Action"]) for x in role] == [(x["Sid"], x["Action"]) for x in policy]
+    if shutil.which("cfn-lint"):
+        subprocess.run(["cfn-lint", DOCKER / "cloudformation.yml", DOCKER / "lambda" / "template.yml"], check=True)
+    print("ok       templates")
+
+
 def main():
     failed = 0
     for verb, args, extra, expected in CASES:
@@ -109,6 +162,7 @@ def main():
         print(("FAILED  " if problem else "ok      "), verb, *args, extra, problem)
         failed += bool(problem)
     meaning()
+    templates()
     # The check itself must notice a misspelt field, and bad settings must be refused.
     assert errors('sagemaker create-endpoint {"EndpointName":"a","EndpointConfig":"a"}')
     for verb, args, extra in REFUSED:
