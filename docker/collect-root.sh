@@ -26,7 +26,7 @@ while [ -n "$todo" ]; do
     for name in $todo; do
         ! grep -q "/$name\$" $libs || continue
         found=''
-        for dir in "/lib/$triple" "/usr/lib/$triple"; do [ ! -e "$dir/$name" ] || { found=$dir/$name; break; }; done
+        for dir in /mhd/lib "/lib/$triple" "/usr/lib/$triple"; do [ ! -e "$dir/$name" ] || { found=$dir/$name; break; }; done
         [ -n "$found" ] || { echo "error: $binary needs $name, which is in no package of the builder" >&2; exit 1; }
         echo "$found" >>$libs
         next="$next$(needed "$found") "
@@ -48,6 +48,7 @@ while read -r lib; do
     esac
     mkdir -p "$root${at%/*}"
     install -m 755 "$real" "$root$at"
+    case $real in /mhd/*) continue ;; esac # in no package, see below
     { dpkg -S "$real" 2>/dev/null || dpkg -S "${real#/usr}"; } | head -n 1 | sed 's/: .*//' >>$packages
 done <$libs
 # Inside the binary, so not in ldd's list.
@@ -67,7 +68,10 @@ sbom=$root/usr/share/sbom/hadal.spdx.json
     printf '"licenseDeclared":"MIT","checksums":[{"algorithm":"SHA256","checksumValue":"%s"}]}' "$sum"
     while read -r p; do
         dpkg-query -W -f '${Package} ${Version} ${Architecture} ${source:Package}\n' "$p"
-    done <$packages | while read -r name version arch source; do
+    done <$packages >/tmp/listed
+    # Built from Debian's source by builder.sh.
+    echo "libmicrohttpd $(cat /mhd/version) source libmicrohttpd" >>/tmp/listed
+    sort /tmp/listed | while read -r name version arch source; do
         printf ',\n{"SPDXID":"SPDXRef-%s","name":"%s","versionInfo":"%s",' \
             "$(printf %s "$name" | sed 's/[^A-Za-z0-9.-]/-/g')" "$name" "$version"
         printf '"downloadLocation":"NOASSERTION","filesAnalyzed":false,"sourceInfo":"Debian source %s",' "$source"
@@ -86,6 +90,7 @@ while read -r p; do
         install -D -m 644 "/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/copyright"
     fi
 done <$packages
+install -D -m 644 /mhd/copyright "$root/usr/share/doc/libmicrohttpd/copyright"
 [ ! -f LICENSE ] || install -D -m 644 LICENSE "$root/usr/share/doc/hadal/copyright"
 
 # One date on everything, so that the same input gives the same layer.

@@ -56,7 +56,7 @@ epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 build_image() {
     as=$1
     shift
-    nice -n 10 buildah $store bud --isolation chroot --pull=never --platform "linux/$arch" --timestamp "$epoch" \
+    buildah $store bud --isolation chroot --pull=never --platform "linux/$arch" --timestamp "$epoch" \
         --build-arg "BUILDPLATFORM=linux/$own" --build-arg "SOURCE_DATE_EPOCH=$epoch" \
         --build-arg "SNAPSHOT=${SNAPSHOT:-}" --build-arg "SNAPSHOT_URL=${SNAPSHOT_URL:-}" \
         "$@" --target cpu -t "hadal:$as" -f docker/Dockerfile .
@@ -74,7 +74,9 @@ if ! buildah $store inspect --type image debian:bookworm-slim >/dev/null 2>&1; t
     printf 'FROM scratch\nADD base.tar /\n' >"$work/base/Dockerfile"
     buildah $store bud --isolation chroot --pull=never -t docker.io/library/debian:bookworm-slim "$work/base"
 fi
-[ -z "$build" ] || build_image $tag --layers
+cache=--layers
+[ -z "$twice" ] || cache=--no-cache # history of older layers would be in the configuration
+[ -z "$build" ] || build_image $tag $cache
 archive $tag
 oci=$work/oci-$tag root=$work/root-$tag
 
@@ -98,7 +100,11 @@ for f in sh bash dash busybox apt apt-get dpkg python3 perl; do
     [ -z "$(find "$root" \( -type f -o -type l \) -name "$f")" ] || bad "$f is in the image"
 done
 $checks sbom "$root"
-[ -n "$qemu" ] || chroot --userspec=23456:23456 "$root" /usr/bin/hadal --version || bad "the unpacked root does not run"
+if [ -z "$qemu" ]; then
+    loader=$(cd "$root" && echo lib*/ld-linux-*)
+    chroot --userspec=23456:23456 "$root" "/$loader" --list /usr/bin/hadal # what ldd would say
+    chroot --userspec=23456:23456 "$root" /usr/bin/hadal --version || bad "the unpacked root does not run"
+fi
 
 cat "$HD_TEST_MODEL" >/dev/null # into the page cache
 port=$(python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])')
@@ -157,7 +163,7 @@ if [ -z "$qemu" ]; then
     $checks start "$root" "$HD_TEST_MODEL" "$port" 5
 
     echo "== contract tests with the image's binary, loader and libraries"
-    printf '#!/bin/sh\nexec %s --library-path %s/usr/lib %s/usr/bin/hadal "$@"\n' "$(echo "$root"/lib*/ld-linux-*)" "$root" "$root" >"$work/hadal"
+    printf '#!/bin/sh\nexec %s --library-path %s/usr/lib %s/usr/bin/hadal "$@"\n' "$root/$loader" "$root" "$root" >"$work/hadal"
     chmod +x "$work/hadal"
     HD_TEST_SLOW=${HD_TEST_SLOW:-2} python3 tests/contract/run.py "$work/hadal" text. chat. | tail -n 5 >"$work/contract.log"
     cat "$work/contract.log"

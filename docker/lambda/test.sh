@@ -58,7 +58,8 @@ read -r model gateway door <<P
 $ports
 P
 "$hadal" serve --model "$HD_TEST_MODEL" --port "$model" --max-context 2048 >"$work/hadal.log" 2>&1 &
-pids="$pids $!"
+server=$!
+pids=$server
 python3 ../../tests/contract/gateway.py --container "127.0.0.1:$model" --port "$gateway" --parts random >"$work/gateway.log" 2>&1 &
 pids="$pids $!"
 ENDPOINT=any AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME=http://127.0.0.1:$gateway AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=x \
@@ -109,3 +110,11 @@ until curl -s "http://127.0.0.1:$model/metrics" | grep -q '^hadal_requests_runni
 done
 echo "ok  $first bytes in the first second; the model stopped $((n * 100)) ms after the caller left"
 
+
+# Without the model: the service's own error, as JSON.
+kill "$server"
+wait "$server" || bad "hadal ended with $?"
+code=$(curl -s -o "$work/down" -w '%{http_code}' -d '{"prompt":"x"}' "$front")
+[ "$code" = 503 ] || bad "without the model: $code, expected 503"
+python3 -c 'import json, sys; assert json.load(open(sys.argv[1]))["error"]["type"] == "ServiceUnavailable"' "$work/down" || bad "$(cat "$work/down")"
+echo "ok  503 without the model"

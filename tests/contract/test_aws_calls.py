@@ -155,6 +155,17 @@ def templates():
     print("ok       templates")
 
 
+def instances():
+    """Instances that pages, templates and aws.sh name are offered for endpoints."""
+    offered = set(SESSION.get_service_model("sagemaker").shape_for("ProductionVariantInstanceType").enum)
+    files = [*DOCKER.glob("*.md"), *DOCKER.glob("*.yml"), SCRIPT]
+    named = {x for f in files for x in re.findall(r"\b(?:ml\.)?[cmr][78][ig]\.\d*x?large\b", f.read_text())}
+    assert len(named) > 10, named
+    wrong = {x for x in named if "ml." + x.removeprefix("ml.") not in offered}
+    assert not wrong, f"not offered for endpoints: {wrong}"
+    print(f"ok       {len(named)} instances named")
+
+
 def main():
     failed = 0
     for verb, args, extra, expected in CASES:
@@ -163,6 +174,7 @@ def main():
         failed += bool(problem)
     meaning()
     templates()
+    instances()
     # The check itself must notice a misspelt field, and bad settings must be refused.
     assert errors('sagemaker create-endpoint {"EndpointName":"a","EndpointConfig":"a"}')
     for verb, args, extra in REFUSED:
