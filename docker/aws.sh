@@ -236,7 +236,10 @@ delete() {
     for x in $(names list-models Models ModelName); do
         call sagemaker delete-model "{\"ModelName\":\"$x\"}" || failed=1
     done
-    call cloudwatch delete-alarms "{\"AlarmNames\":[\"$name-5xx\"]}" || failed=1
+    # An alarm is there once update has run.
+    if [ -n "$dry" ] || [ "$(cli cloudwatch describe-alarms --alarm-names "$name-5xx" --query 'length(MetricAlarms)')" != 0 ]; then
+        call cloudwatch delete-alarms "{\"AlarmNames\":[\"$name-5xx\"]}" || failed=1
+    fi
     return $failed
 }
 
