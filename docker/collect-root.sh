@@ -1,24 +1,39 @@
 #!/bin/sh
-# Makes the root of the image from a built binary: binary, loader, the libraries that ldd shows, their
-# licences, and an SBOM (SPDX 2.3, JSON) of the Debian packages they come from. Runs in the builder.
+# Makes the root of the image from a built binary: binary, loader, the libraries it needs and theirs,
+# their licences, and an SBOM (SPDX 2.3, JSON) of the Debian packages they come from. Runs in the
+# builder. The libraries are followed by name, not by ldd, because the binary may be a foreign one.
 #
-# Usage: collect-root.sh BINARY FOLDER
+# Usage: collect-root.sh BINARY FOLDER TRIPLE
 set -eu
-[ $# -eq 2 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 64; }
-binary=$1 root=$2
+[ $# -eq 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+binary=$1 root=$2 triple=$3
 
 mkdir -p "$root/usr/bin" "$root/usr/lib" "$root/etc" "$root/opt/ml/model" "$root/usr/share/sbom"
 install -d -m 1777 "$root/tmp"
 ln -s usr/lib "$root/lib"
 install -m 755 "$binary" "$root/usr/bin/hadal"
-strip --strip-all "$root/usr/bin/hadal"
+"$triple-strip" --strip-all "$root/usr/bin/hadal"
 printf 'root:x:0:0:root:/:/nologin\nnobody:x:65534:65534:nobody:/:/nologin\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 
-# The loader must be at the path that the binary names; everything else at the path ldd found it.
-missing=$(ldd "$binary" | grep 'not found' || true)
-[ -z "$missing" ] || { echo "error: $binary: $missing" >&2; exit 1; }
-ldd "$binary" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) .*/\1/p' | sort -u >/tmp/libs
+# The loader must be at the path that the binary names; libraries go where every loader looks.
+needed() { "$triple-readelf" -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
+libs=/tmp/libs
+"$triple-readelf" -l "$binary" | sed -n 's/.*program interpreter: \(.*\)\]/\1/p' >$libs
+todo=$(needed "$binary")
+while [ -n "$todo" ]; do
+    next=''
+    for name in $todo; do
+        ! grep -q "/$name\$" $libs || continue
+        found=''
+        for dir in /mhd/lib "/lib/$triple" "/usr/lib/$triple"; do [ ! -e "$dir/$name" ] || { found=$dir/$name; break; }; done
+        [ -n "$found" ] || { echo "error: $binary needs $name, which is in no package of the builder" >&2; exit 1; }
+        echo "$found" >>$libs
+        next="$next$(needed "$found") "
+    done
+    todo=$next
+done
+sort -u -o $libs $libs
 packages=/tmp/packages
 : >$packages
 while read -r lib; do
@@ -33,10 +48,11 @@ while read -r lib; do
     esac
     mkdir -p "$root${at%/*}"
     install -m 755 "$real" "$root$at"
+    case $real in /mhd/*) continue ;; esac # in no package, see below
     { dpkg -S "$real" 2>/dev/null || dpkg -S "${real#/usr}"; } | head -n 1 | sed 's/: .*//' >>$packages
-done </tmp/libs
+done <$libs
 # Inside the binary, so not in ldd's list.
-dpkg-query -W -f '${Package}:${Architecture}\n' 'libopenblas-serial-dev' >>$packages
+dpkg -S "/usr/lib/$triple/openblas-serial/libopenblas.a" | sed 's/: .*//' >>$packages
 sort -u -o $packages $packages
 
 # ---- SBOM --------------------------------------------------------------------------------------
@@ -52,7 +68,10 @@ sbom=$root/usr/share/sbom/hadal.spdx.json
     printf '"licenseDeclared":"MIT","checksums":[{"algorithm":"SHA256","checksumValue":"%s"}]}' "$sum"
     while read -r p; do
         dpkg-query -W -f '${Package} ${Version} ${Architecture} ${source:Package}\n' "$p"
-    done <$packages | while read -r name version arch source; do
+    done <$packages >/tmp/listed
+    # Built from Debian's source by builder.sh.
+    echo "libmicrohttpd $(cat /mhd/version) source libmicrohttpd" >>/tmp/listed
+    sort /tmp/listed | while read -r name version arch source; do
         printf ',\n{"SPDXID":"SPDXRef-%s","name":"%s","versionInfo":"%s",' \
             "$(printf %s "$name" | sed 's/[^A-Za-z0-9.-]/-/g')" "$name" "$version"
         printf '"downloadLocation":"NOASSERTION","filesAnalyzed":false,"sourceInfo":"Debian source %s",' "$source"
@@ -71,9 +90,10 @@ while read -r p; do
         install -D -m 644 "/usr/share/doc/$name/copyright" "$root/usr/share/doc/$name/copyright"
     fi
 done <$packages
+install -D -m 644 /mhd/copyright "$root/usr/share/doc/libmicrohttpd/copyright"
 [ ! -f LICENSE ] || install -D -m 644 LICENSE "$root/usr/share/doc/hadal/copyright"
 
 # One date on everything, so that the same input gives the same layer.
 find "$root" -exec touch -h -d "@${SOURCE_DATE_EPOCH:-0}" {} +
-ldd "$binary"
+cat $libs
 du -sk "$root"
