@@ -9,6 +9,8 @@ if(HADAL_PYTHON)
     add_test(NAME docker.aws_calls COMMAND sh -c
              "exec \"\${HD_TEST_PYTHON:-${HADAL_PYTHON}}\" ${CMAKE_SOURCE_DIR}/tests/contract/test_aws_calls.py")
     set_tests_properties(docker.aws_calls PROPERTIES LABELS contract TIMEOUT 120 SKIP_RETURN_CODE 77)
+    add_test(NAME docker.front_door COMMAND ${CMAKE_SOURCE_DIR}/docker/lambda/test.sh $<TARGET_FILE:hadal>)
+    set_tests_properties(docker.front_door PROPERTIES LABELS contract TIMEOUT 300 SKIP_RETURN_CODE 77)
 endif()
 
 # A device that can be broken, for t_fault.py.
