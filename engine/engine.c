@@ -5,7 +5,7 @@
 #include "kernels/base/mem.h"
 
 enum {
-    WARM_PROMPT = 32, // more rows than the kernels for few rows take: both ways are warmed
+    WARM_PROMPT = 20, // more rows than the kernels for few rows take: both ways are warmed
     WARM_NEW = 4,     // work memory that a backend keeps for some steps is all taken then
     WARM_POLL_MS = 50,
 };
