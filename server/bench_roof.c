@@ -2,98 +2,26 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/pool.h"
+#include "kernels/base/roof.h"
 #include "server/bench.h"
 
 #include <pthread.h>
 
-enum { ROUNDS = 200000, CHAINS = 12, PASSES = 20 };
-
-// ---- loops on registers --------------------------------------------------------------------
-
-#ifdef __x86_64__
-#include <immintrin.h>
-
-// Twelve chains hide the latency of four cycles on two pipes; as separate variables they stay in
-// registers. The empty asm keeps the compiler from folding the loop.
-#define EACH(M) M(a) M(b) M(c) M(d) M(e) M(f) M(g) M(h) M(i) M(j) M(k) M(l)
-#define KEEP(v) __asm__ volatile("" : "+x"(v));
-#define LOOP()                                                                                     \
-    EACH(START)                                                                                    \
-    for (int r = 0; r < ROUNDS; r++) {                                                             \
-        EACH(STEP)                                                                                 \
-        EACH(KEEP)                                                                                 \
-    }
-
-__attribute__((target("avx512f,avx512vnni"))) static void bytes_512(void)
-{
-    const __m512i x = _mm512_set1_epi32(0x01010101);
-#define START(v) __m512i v = x;
-#define STEP(v)  v = _mm512_dpbusd_epi32(v, x, x);
-    LOOP()
-#undef START
-#undef STEP
-}
-
-__attribute__((target("avx512f"))) static void floats_512(void)
-{
-    const __m512 x = _mm512_set1_ps(0.5f);
-#define START(v) __m512 v = x;
-#define STEP(v)  v = _mm512_fmadd_ps(v, x, x);
-    LOOP()
-#undef START
-#undef STEP
-}
-
-__attribute__((target("avx2,fma"))) static void floats_256(void)
-{
-    const __m256 x = _mm256_set1_ps(0.5f);
-#define START(v) __m256 v = x;
-#define STEP(v)  v = _mm256_fmadd_ps(v, x, x);
-    LOOP()
-#undef START
-#undef STEP
-}
-#endif
-
-// What the compiler makes of it for the least processor of its kind.
-static void floats_plain(void)
-{
-    volatile float x = 0.5f;
-    float v[CHAINS], f = x;
-    for (int k = 0; k < CHAINS; k++)
-        v[k] = f;
-    for (int r = 0; r < ROUNDS; r++)
-        for (int k = 0; k < CHAINS; k++)
-            v[k] = v[k] * f + f;
-    for (int k = 0; k < CHAINS; k++)
-        x = v[k];
-}
-
-typedef struct loop {
-    void (*run)(void);
-    double ops; // of one instruction of the loop
-    const char *how;
-} loop;
-
-static loop fastest(uint32_t features)
-{
-#ifdef __x86_64__
-    if (features & HD_CPU_AVX512VNNI) return (loop){bytes_512, 128, "8-bit products, AVX-512 VNNI"};
-    if (features & HD_CPU_AVX512) return (loop){floats_512, 32, "float products, AVX-512"};
-    if (features & HD_CPU_AVX2) return (loop){floats_256, 16, "float products, AVX2"};
-#else
-    (void)features;
-#endif
-    return (loop){floats_plain, 2, "float products, plain C"};
-}
+enum { PASSES = 40 };
 
 // ---- all threads ---------------------------------------------------------------------------
+
+// Bytes count where an instruction multiplies and adds them; else floats do.
+static hd_roof fastest(uint32_t features)
+{
+    return features & HD_CPU_AVX512VNNI ? hd_roof_i8(features) : hd_roof_f32(features);
+}
 
 static void run_loop(void *ctx, int task, int worker)
 {
     (void)task;
     (void)worker;
-    ((const loop *)ctx)->run();
+    ((const hd_roof *)ctx)->run();
 }
 
 typedef struct work {
@@ -104,7 +32,7 @@ typedef struct work {
 static hd_status measure(void *ctx, hd_err *err)
 {
     const work *w = ctx;
-    loop l = fastest(hd_cpu_detect() & w->cfg->cpu_features);
+    hd_roof l = fastest(hd_cpu_detect() & w->cfg->cpu_features);
     hd_cpu_budget b;
     hd_pool *pool = NULL;
     hd_cpu_budget_read("/", &b);
@@ -116,7 +44,7 @@ static hd_status measure(void *ctx, hd_err *err)
     for (int i = 0; i < PASSES; i++) {
         int64_t t0 = hd_mono_ns();
         hd_pool_run(pool, run_loop, &l, threads);
-        double rate = l.ops * ROUNDS * CHAINS * threads / ((double)(hd_mono_ns() - t0) / 1e9);
+        double rate = l.ops * threads / ((double)(hd_mono_ns() - t0) / 1e9);
         if (rate > w->out->per_s) w->out->per_s = rate;
     }
     hd_pool_end(pool);

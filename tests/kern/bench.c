@@ -16,7 +16,7 @@ enum {
     N_IN = 2048,
     TILE = 32,
     SLICE_BYTES = 3 << 20,
-    MAX_TOKENS = 16,
+    MAX_TOKENS = 64,
     REPEATS = 5
 };
 
@@ -82,11 +82,11 @@ static void bench_type(bench *b, const hd_cpu_fns *f, hd_dtype t)
     double bytes = (double)row * 1e-9, ops = 2.0 * N_IN * 1e-9;
     // The cached figure shows what the kernel could take from a faster memory.
     printf("%-8s %-24s %6.1f GB/s of %5.1f, cached %6.1f | GOP/s at 2: %6.1f 4: %6.1f 8: %6.1f "
-           "16: %6.1f\n",
+           "16: %6.1f 64: %6.1f\n",
            hd_dtype_name(t), f->level, bytes / time_mm(b, f, t, rows, 1), read,
            bytes / time_mm(b, f, t, TILE, 1), ops * 2 / time_mm(b, f, t, some, 2),
            ops * 4 / time_mm(b, f, t, some, 4), ops * 8 / time_mm(b, f, t, some, 8),
-           ops * 16 / time_mm(b, f, t, some, 16));
+           ops * 16 / time_mm(b, f, t, some, 16), ops * 64 / time_mm(b, f, t, some, 64));
     fflush(stdout);
 }
 

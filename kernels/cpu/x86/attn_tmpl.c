@@ -105,7 +105,7 @@ HD_INLINE void edge_pv(const pv_call *c, int q, int c0, int n, hd_dtype type)
 // All channels of n_q queries.
 HD_INLINE void strip_pv(const pv_call *c, int q0, int n_q, hd_dtype type)
 {
-    const int wide = ACCS / n_q, narrow = wide / 4;
+    const int wide = n_q == 3 ? ACCS / 4 : ACCS / n_q, narrow = wide / 4;
     int c0 = 0;
     for (; c0 + wide * WIDTH <= c->d; c0 += wide * WIDTH)
         tile_pv(c, q0, n_q, c0, wide, type);
@@ -124,9 +124,12 @@ HD_INLINE void strips_pv(const pv_call *c, hd_dtype type)
     int q = 0;
     for (; q + 4 <= c->n_q; q += 4)
         strip_pv(c, q, 4, type);
-    for (; q + 2 <= c->n_q; q += 2)
+    if (c->n_q - q == 3)
+        strip_pv(c, q, 3, type);
+    else if (c->n_q - q == 2)
         strip_pv(c, q, 2, type);
-    if (q < c->n_q) strip_pv(c, q, 1, type);
+    else if (c->n_q - q == 1)
+        strip_pv(c, q, 1, type);
 }
 
 HD_INLINE void sweep_pv(const pv_call *c, hd_dtype type)

@@ -6,6 +6,8 @@
 enum { VECS = 2, VECS_MANY = 2 };
 
 #include "kernels/cpu/x86/byte_products_tmpl.c"
+#include "kernels/cpu/x86/dot256_tmpl.c"
+#include "kernels/cpu/x86/dot32_tmpl.c"
 #include "kernels/cpu/x86/dot_blocks_tmpl.c"
 
 void hd_fill_avx512_dot(hd_cpu_fns *f)

@@ -3,8 +3,6 @@
 #include "kernels/cpu/x86/vec_avx512.h"
 #include "kernels/cpu/x86/x86.h"
 
-enum { VECS = 2, VECS_MANY = 2 };
-
 HD_INLINE vi dot_pairs(vi acc, vi a, vi b)
 {
     return _mm512_dpwssd_epi32(acc, a, b);
@@ -15,13 +13,8 @@ HD_INLINE vi dot32(vi start, vi lo, vi a, vi hi, vi b)
     return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, lo, a), hi, b);
 }
 
-// vpdpbusd is exact for any unsigned byte, so signed codes get an offset of 128.
-enum { signed_quarter = 32, iq4_raised = 1 };
-
-HD_INLINE vi signed_dot32(vi start, vi lo, vi a, vi hi, vi b)
-{
-    return dot32(start, v_xor(lo, v_set8(0x80)), a, v_xor(hi, v_set8(0x80)), b);
-}
+// vpdpbusd is exact for any unsigned byte.
+enum { iq4_raised = 1 };
 
 // A sum that fits 16 bits, in a 32-bit lane, is multiplied by the scale in the lower word and by
 // nothing in the upper: a multiply-add in one instruction. Four products of codes below 64 or eight
@@ -48,6 +41,8 @@ HD_INLINE vi scaled_dot_iq4(vi acc, vi q, vi a, vi r, vi b, vi scale)
     return v_add32(acc, v_mul32(dot32(v_zero(), q, a, r, b), wide));
 }
 
+#include "kernels/cpu/x86/dot256_strip_tmpl.c"
+#include "kernels/cpu/x86/dot32_strip_tmpl.c"
 #include "kernels/cpu/x86/dot_blocks_tmpl.c"
 
 void hd_fill_avx512vnni_dot(hd_cpu_fns *f)

@@ -1,8 +1,5 @@
 // The block formats' entries of one level: included last by dot_<level>.c, after its vocabulary and
 // byte products.
-#include "kernels/cpu/x86/dot256_tmpl.c"
-#include "kernels/cpu/x86/dot32_tmpl.c"
-
 MM(mm_q4_0, sweep32(&c, HD_Q4_0))
 MM(mm_q4_1, sweep32(&c, HD_Q4_1))
 MM(mm_q5_0, sweep32(&c, HD_Q5_0))

@@ -131,6 +131,25 @@ HD_INLINE vi v_unpackhi32(vi a, vi b)
 {
     return _mm512_unpackhi_epi32(a, b);
 }
+HD_INLINE vi v_unpacklo64(vi a, vi b)
+{
+    return _mm512_unpacklo_epi64(a, b);
+}
+HD_INLINE vi v_unpackhi64(vi a, vi b)
+{
+    return _mm512_unpackhi_epi64(a, b);
+}
+// Element j of every lane of v[0], v[1], v[2], v[3] in out[j]: where vector k has row 4 r + k in
+// lane r, row i comes to element i.
+HD_INLINE void v_by_rows(const vi v[4], vi out[4])
+{
+    vi a = v_unpacklo32(v[0], v[1]), b = v_unpacklo32(v[2], v[3]);
+    vi c = v_unpackhi32(v[0], v[1]), d = v_unpackhi32(v[2], v[3]);
+    out[0] = v_unpacklo64(a, b);
+    out[1] = v_unpackhi64(a, b);
+    out[2] = v_unpacklo64(c, d);
+    out[3] = v_unpackhi64(c, d);
+}
 // q + 16 where the byte of v has a bit of `bits`.
 HD_INLINE vi v_add16_where(vi q, vi v, vi bits)
 {
