@@ -57,6 +57,8 @@ static void size_engine(const plan *p)
     hd_engine_cfg *cfg = p->cfg;
     if (!hd_config_given(p->c, &p->c->max_context)) cfg->max_context = longest(p);
     cfg->max_seqs = hd_bench_longest(&p->clients) + (p->intrude > 0);
+    // Answers to random prompts repeat themselves: guessing would measure that, not the machine.
+    if (!hd_config_given(p->c, &p->c->speculate)) cfg->speculate = 0;
 }
 
 // ---- bounds --------------------------------------------------------------------------------

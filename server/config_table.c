@@ -48,9 +48,9 @@ const hd_opt hd_opts[] = {
     {"max-queue-bytes", "HADAL_MAX_QUEUE_BYTES", HD_OPT_SIZE, AT(max_queue_bytes), 1024, 1e15, "256M", NULL, HD_CMD_SERVE, "BYTES",
      "memory of waiting requests; one request may always wait"},
     {"speculate", "HADAL_SPECULATE", HD_OPT_INT, AT(speculate), 0, 8, "8", NULL,
-     HD_CMD_SERVE | HD_CMD_RUN | HD_CMD_CHAT, "N",
+     HD_CMD_SERVE | HD_CMD_RUN | HD_CMD_CHAT | HD_CMD_BENCH, "N",
      "guess up to N tokens from what was written before, and compute them together where that is "
-     "faster; never changes an answer; 0: off"},
+     "faster; never changes an answer; 0: off, as bench does unless told otherwise"},
     {"prefix-cache", "HADAL_PREFIX_CACHE", HD_OPT_BOOL, AT(prefix_cache), 0, 0, "true", NULL, HD_CMD_SERVE | HD_CMD_CHAT, NULL,
      "keep what was computed for prompts that begin alike, in cache memory nobody needs now"},
     {"memory", "HADAL_MEMORY", HD_OPT_SIZE, AT(memory_bytes), 0, 1e15, "0", NULL, ENGINE, "BYTES",
