@@ -3,7 +3,11 @@
 #include "kernels/base/status.h"
 #include "kernels/cpu/cpu.h"
 
-enum { TILE_BYTES = 64 * 1024, GEMM_TOKENS = 512 };
+enum {
+    TILE_BYTES = 64 * 1024, // at least
+    TILES_PER_WORKER = 2,   // more would even out workers of different speed
+    GEMM_TOKENS = 512,
+};
 
 // ---- quantized activations -----------------------------------------------------------------
 
@@ -63,10 +67,20 @@ typedef struct tile {
     int n;
 } tile;
 
+// A kernel asks for the bytes behind those it multiplies. At the end of a tile these belong to the
+// next one, which another worker takes: so tiles are as long as sharing them out evenly allows.
+static int tile_rows(const hd_cpu *c, const hd_cpu_part *p, bool gemm)
+{
+    if (gemm) return HD_CPU_GEMM_ROWS;
+    const int least = hd_cpu_tile_rows(p);
+    const int share = hd_cpu_tiles(p->n_out, TILES_PER_WORKER * c->n_workers);
+    return share > least ? (share + 15) / 16 * 16 : least;
+}
+
 static int tiles_of(const hd_cpu *c, const hd_cpu_part *p, int rows, bool gemm)
 {
     if (hd_cpu_by_gemm(c, p, rows) != gemm) return 0;
-    return hd_cpu_tiles(p->n_out, gemm ? HD_CPU_GEMM_ROWS : hd_cpu_tile_rows(p));
+    return hd_cpu_tiles(p->n_out, tile_rows(c, p, gemm));
 }
 
 static int count_tiles(const hd_cpu *c, const hd_weight *w, int rows, bool gemm)
@@ -83,7 +97,7 @@ static tile find_tile(const hd_cpu *c, const hd_weight *w, int rows, bool gemm, 
     int n;
     for (; (n = tiles_of(c, p, rows, gemm)) <= i; p++)
         i -= n;
-    int size = gemm ? HD_CPU_GEMM_ROWS : hd_cpu_tile_rows(p);
+    int size = tile_rows(c, p, gemm);
     tile t = {p, p->first + i * size, hd_cpu_min(size, p->n_out - i * size)};
     return t;
 }
