@@ -24,7 +24,8 @@ typedef enum hd_runner_want { HD_WANT_NONE, HD_WANT_LAST, HD_WANT_ALL } hd_runne
 // logits [vocab] of the token at position pos of the sequence; valid during the call.
 typedef hd_status (*hd_logits_fn)(void *ctx, int32_t pos, const float *logits, int32_t vocab);
 
-// Appends ids in chunks of at most `chunk` tokens (0: the configured step size).
+// Appends ids in chunks of at most `chunk` tokens (0: the configured step size). The wanted logits
+// are computed in any case; with fn NULL nobody reads them.
 hd_status hd_runner_feed(hd_runner *r, const int32_t *ids, int32_t n, int32_t chunk,
                          hd_runner_want want, hd_logits_fn fn, void *ctx, hd_err *err);
 

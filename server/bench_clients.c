@@ -74,15 +74,6 @@ static bounds bounds_of(const plan *p, const hd_runner *r, int32_t n)
     return (bounds){p->read / bytes, p->ops.per_s / (one.flops + prompt.flops / p->answer)};
 }
 
-static hd_status ignore_row(void *ctx, int32_t pos, const float *logits, int32_t vocab)
-{
-    (void)ctx;
-    (void)pos;
-    (void)logits;
-    (void)vocab;
-    return HD_OK;
-}
-
 // What the model's own multiplications reach at their best: many tokens of one prompt at once.
 static hd_status time_prompt(plan *p, hd_runner *r, hd_err *err)
 {
@@ -95,7 +86,7 @@ static hd_status time_prompt(plan *p, hd_runner *r, hd_err *err)
     for (int i = 0; i <= PROMPT_RUNS; i++) { // the first one warms up
         hd_runner_reset(r);
         const int64_t t0 = hd_mono_ns();
-        HD_TRY(hd_runner_feed(r, ids, n, 0, HD_WANT_LAST, ignore_row, NULL, err));
+        HD_TRY(hd_runner_feed(r, ids, n, 0, HD_WANT_LAST, NULL, NULL, err));
         const double rate = n / ((double)(hd_mono_ns() - t0) / 1e9);
         if (i > 0 && rate > p->prompt_rate) p->prompt_rate = rate;
     }

@@ -64,15 +64,6 @@ int hd_bench_by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static hd_status ignore_row(void *ctx, int32_t pos, const float *logits, int32_t vocab)
-{
-    (void)ctx;
-    (void)pos;
-    (void)logits;
-    (void)vocab;
-    return HD_OK;
-}
-
 // Feeds the depth (not timed), then times n tokens: all at once (pp) or one by one (tg).
 static hd_status time_once(hd_runner *r, const int32_t *ids, const result *c, double *seconds,
                            hd_err *err)
@@ -82,9 +73,9 @@ static hd_status time_once(hd_runner *r, const int32_t *ids, const result *c, do
     bool one_by_one = c->kind[0] == 't';
     int64_t t0 = hd_mono_ns();
     if (!one_by_one)
-        HD_TRY(hd_runner_feed(r, ids + c->depth, c->n, 0, HD_WANT_LAST, ignore_row, NULL, err));
+        HD_TRY(hd_runner_feed(r, ids + c->depth, c->n, 0, HD_WANT_LAST, NULL, NULL, err));
     for (int32_t i = 0; one_by_one && i < c->n; i++)
-        HD_TRY(hd_runner_feed(r, ids + c->depth + i, 1, 0, HD_WANT_LAST, ignore_row, NULL, err));
+        HD_TRY(hd_runner_feed(r, ids + c->depth + i, 1, 0, HD_WANT_LAST, NULL, NULL, err));
     *seconds = (double)(hd_mono_ns() - t0) / 1e9;
     return HD_OK;
 }
