@@ -3,9 +3,9 @@
 
 Usage: run.py BINARY [--report FILE] [NAMES...]. NAMES select tests whose name contains one of them.
        run.py --report FILE --from LOG...
---report writes the table of requirements, of this run or of what earlier runs have printed. The model is the file or folder in $HD_TEST_MODEL; without
-it everything is skipped (exit 77). Most tests share one server; it must be alive and healthy after
-each. $HD_TEST_PYTHON names an interpreter that has the SDKs which t_clients.py uses.
+--report writes the table of requirements, of this run or of what earlier runs have printed. The model
+is the file or folder in $HD_TEST_MODEL; without it everything is skipped (exit 77). Most tests share one
+server; it must be alive and healthy after each. $HD_TEST_PYTHON names an interpreter that has the SDKs which t_clients.py uses.
 """
 import importlib
 import os

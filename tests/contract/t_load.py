@@ -149,9 +149,12 @@ def SM_121_comments_while_nothing_comes(_):
         with s.socket(60) as first, s.socket(60) as second:
             first.sendall(kit.post_bytes({**kit.LONG, "max_tokens": 3500, "stream": True}))
             kit.read_until(first, b"data: ")
+            reader = threading.Thread(target=kit.read_all, args=(first,))  # who does not read gives way
+            reader.start()
             second.sendall(kit.post_bytes({"prompt": "a", "max_tokens": 2, "stream": True}, extra="Connection: close\r\n"))
             got = kit.read_until(second, b": keep-alive\n\n", 30)
-            first.close()
+            first.shutdown(socket.SHUT_RDWR)
+            reader.join()
             got += kit.read_all(second)
             assert b"data: [DONE]\n\n" in got, got
 
