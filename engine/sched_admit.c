@@ -107,8 +107,10 @@ static bool take_pages(hd_sched *s, hd_seq *q)
     hd_kvpool *kv = s->l->kv;
     if (looks_up(s, q)) hd_kvseq_attach(kv, &q->kv, q->ids, q->n_ids - 1);
     q->held_back = falls_in_behind(s, q);
-    if (!q->held_back && hd_kvseq_reserve(kv, &q->kv, q->n_ids) && hd_kvpool_free(kv) >= s->n_run)
-        return true;
+    // Counted first: pages that were taken and given back would be out of the cache for nothing.
+    const int32_t need = (q->n_ids + HD_PAGE_TOKENS - 1) / HD_PAGE_TOKENS - q->kv.n_pages;
+    if (!q->held_back && hd_kvpool_free(kv) - need >= s->n_run)
+        return hd_kvseq_reserve(kv, &q->kv, q->n_ids);
     hd_kvseq_release(kv, &q->kv);
     return false;
 }

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 
 enum { PAGE = 64, LONG = 300 };
 
@@ -221,6 +222,31 @@ static void giving_way_changes_no_answer(void)
     crowd(&c, true, alone);
 }
 
+// Looking for pages again and again takes nothing out of the cache.
+static void who_waits_evicts_nobody(void)
+{
+    hd_engine_cfg c = kit_cfg();
+    static kit_answer a;
+    int32_t p[200], p2[10], p3[383];
+    kit_set_pages(&c, 8);
+    hd_engine *e = kit_open(&c);
+    hd_request rq = kit_request(p, 193, 1, 1), stuck = kit_request(p2, 10, 2, 150);
+    hd_request large = kit_request(p3, 383, 3, 5);
+    kit_ask(e, &rq, &a);
+    EXPECT_INT(kit_stats(e).pages_cached, 3);
+    hd_stream *s = kit_submit(e, &stuck); // holds two pages when its ring is full
+    while (kit_stats(e).tokens_out < 65)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    hd_stream *w = kit_submit(e, &large); // six are left, and one must be for the other
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    EXPECT_INT(kit_stats(e).waiting, 1);
+    hd_stream_cancel(w);
+    kit_read(w, &a);
+    EXPECT_INT(kit_stats(e).pages_cached, 3);
+    kit_read(s, &a);
+    hd_engine_close(e, 0);
+}
+
 // One that waits with prompt log-probabilities half reported goes on where it was.
 static void half_a_report_is_not_repeated(void)
 {
@@ -254,4 +280,5 @@ HD_TEST_MAIN("engine_share", {"the_second_finds_the_first", the_second_finds_the
              {"many_alike_are_computed_once", many_alike_are_computed_once},
              {"prompt_logprobs_bypass_the_cache", prompt_logprobs_bypass_the_cache},
              {"giving_way_changes_no_answer", giving_way_changes_no_answer},
+             {"who_waits_evicts_nobody", who_waits_evicts_nobody},
              {"half_a_report_is_not_repeated", half_a_report_is_not_repeated})
