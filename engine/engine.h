@@ -40,6 +40,7 @@ typedef enum hd_bind_mode { HD_BIND_AUTO, HD_BIND_ON, HD_BIND_OFF } hd_bind_mode
 
 typedef struct hd_engine_cfg { // hd_engine_cfg_init gives the defaults
     const char *model;         // folder or GGUF file
+    hd_file_access access;     // to the weights' files
     const char *device;        // "auto", "cpu"
     int threads;               // 0: what the machine allows (hd_cpu_budget)
     hd_bind_mode bind;         // bind threads to processors

@@ -143,7 +143,7 @@ static int32_t known_ids(const hd_loaded *l)
 static hd_status open_files(hd_loaded *l, hd_load_what what, hd_err *err)
 {
     hd_load_progress(l, HD_LOAD_OPEN, 0, 0);
-    HD_TRY(hd_model_src_open(l->cfg.model, &l->src, err));
+    HD_TRY(hd_model_src_open(l->cfg.model, l->cfg.access, &l->src, err));
     if (what == HD_LOAD_TEXT) {
         HD_TRY(hd_tokenizer_open(l->src, &l->tokenizer, err));
         HD_TRY(choose_chat(l, err));

@@ -104,7 +104,7 @@ static hd_status open_bound(const hd_model_cfg *cfg, const hd_source *src, hd_ba
 hd_status hd_model_files_open(const hd_model_src *src, hd_source **out, hd_err *err)
 {
     return src->gguf ? hd_source_open_gguf(src->gguf, out, err)
-                     : hd_source_open_safetensors(src->path, out, err);
+                     : hd_source_open_safetensors(src->path, src->access, out, err);
 }
 
 void hd_model_files_close(hd_source *files)

@@ -141,7 +141,7 @@ static hd_status open_gguf(hd_model_src *s, hd_err *err)
     hd_slice path = hd_slice_str(s->path);
     HD_CHECK(!ends_with(path, ".safetensors") && !ends_with(path, ".json"), err, HD_E_INVAL,
              "%s: found one file of a model folder, expected the folder or a .gguf file", s->path);
-    return hd_gguf_open(s->path, &s->gguf, err);
+    return hd_gguf_open(s->path, s->access, &s->gguf, err);
 }
 
 static hd_status has_file(const char *dir, const char *file, bool *has, hd_err *err)
@@ -193,10 +193,12 @@ static hd_status open_any(hd_model_src *s, hd_err *err)
     return HD_OK;
 }
 
-hd_status hd_model_src_open(const char *path, hd_model_src **out, hd_err *err)
+hd_status hd_model_src_open(const char *path, hd_file_access access, hd_model_src **out,
+                            hd_err *err)
 {
     *out = NULL;
     hd_model_src *s = hd_calloc(1, sizeof(*s));
+    if (s) s->access = access;
     if (s) s->path = hd_strdup(path);
     if (!s || !s->path) {
         hd_model_src_close(s);

@@ -210,7 +210,7 @@ static hd_status show_model(const hd_config *c, const hd_model_src *src, hd_err 
     hd_inspect_row("model", "%s (%s)", src->path, src->gguf ? "GGUF" : "Hugging Face folder");
     show_config(&cfg);
     HD_TRY(src->gguf ? hd_source_open_gguf(src->gguf, &s, err)
-                     : hd_source_open_safetensors(src->path, &s, err));
+                     : hd_source_open_safetensors(src->path, src->access, &s, err));
     show_tensors(s, c->tensors);
     hd_source_close(s);
     show_tokenizer(c, src);
@@ -259,7 +259,7 @@ int hd_cmd_inspect(int argc, char **argv)
     } else {
         if (!c.model)
             st = HD_FAIL(&err, HD_E_INVAL, "no model: give --model PATH or set HADAL_MODEL");
-        if (st == HD_OK) st = hd_model_src_open(c.model, &src, &err);
+        if (st == HD_OK) st = hd_model_src_open(c.model, HD_FILE_MAP, &src, &err);
         if (st == HD_OK) st = c.render ? render(&c, src, &err) : show_model(&c, src, &err);
     }
     if (st == HD_OK) st = hd_cli_flush(&err);

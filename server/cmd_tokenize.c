@@ -178,7 +178,7 @@ int hd_cmd_tokenize(int argc, char **argv)
     int code;
     if (!hd_cli_settings(&c, HD_CMD_TOKENIZE, argc, argv, &code)) return code;
     if (!c.model) st = HD_FAIL(&err, HD_E_INVAL, "no model: give --model PATH or set HADAL_MODEL");
-    if (st == HD_OK) st = hd_model_src_open(c.model, &src, &err);
+    if (st == HD_OK) st = hd_model_src_open(c.model, HD_FILE_MAP, &src, &err);
     if (st == HD_OK) st = hd_tokenizer_open(src, &t, &err);
     for (long n = 1; st == HD_OK && hd_cli_line(stdin, &line); n++) {
         hd_buf_clear(&out);

@@ -386,6 +386,7 @@ hd_status hd_config_engine(const hd_config *c, hd_engine_cfg *out, hd_err *err)
     if (c->max_queue_tokens) out->max_queue_tokens = (int32_t)c->max_queue_tokens;
     if (c->max_queue_bytes) out->max_queue_bytes = c->max_queue_bytes;
     if (hd_config_given(c, &c->max_prompt_ms)) out->max_prompt_ms = (int32_t)c->max_prompt_ms;
+    out->access = c->mmap ? HD_FILE_MAP : HD_FILE_READ;
     out->prefix_cache = c->prefix_cache;
     out->speculate = (int32_t)c->speculate;
     out->memory = (uint64_t)c->memory_bytes;

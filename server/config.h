@@ -53,7 +53,7 @@ typedef struct hd_config {
     const char *cpu;                                                // levels mask
     int64_t startup_seconds;
     const char *plugin_dir;
-    bool deterministic, prefix_cache;
+    bool deterministic, prefix_cache, mmap;
     int64_t bind; // hd_bind_mode
     // server
     const char *host;

@@ -15,7 +15,8 @@ enum {
 const hd_opt hd_opts[] = {
     // ---- model and engine
     {"model", "HADAL_MODEL SAGEMAKER_MODEL_PATH", HD_OPT_STR, AT(model), 0, 0, NULL, NULL, ALL, "PATH",
-     "folder in Hugging Face layout, or a GGUF file; serve falls back to /opt/ml/model"},
+     "folder in Hugging Face layout, or a GGUF file; serve falls back to /opt/ml/model and knows the "
+     "channels of additional model sources by name"},
     {"device", "HADAL_DEVICE", HD_OPT_STR, AT(device), 0, 0, "auto", NULL, ENGINE, "NAME",
      "auto, cpu or cuda:N"},
     {"threads", "HADAL_THREADS", HD_OPT_INT, AT(threads), 0, 1024, "0", NULL, ENGINE, "N",
@@ -55,6 +56,9 @@ const hd_opt hd_opts[] = {
      "keep what was computed for prompts that begin alike, in cache memory nobody needs now"},
     {"memory", "HADAL_MEMORY", HD_OPT_SIZE, AT(memory_bytes), 0, 1e15, "0", NULL, ENGINE, "BYTES",
      "memory for weights, cache and buffers (suffix K, M, G); 0: cgroup limit or RAM"},
+    {"mmap", "HADAL_MMAP", HD_OPT_BOOL, AT(mmap), 0, 0, "true", NULL, ENGINE, NULL,
+     "map the weights' files; off: read them in large pieces, for storage that is slow when mapped; "
+     "files that cannot be mapped are read in any case"},
     {"deterministic", "HADAL_DETERMINISTIC", HD_OPT_BOOL, AT(deterministic), 0, 0, "false", NULL, ENGINE, NULL,
      "own kernels only: tokens never depend on what else is in the batch (slower prompts)"},
     {"chat-template", "HADAL_CHAT_TEMPLATE", HD_OPT_STR, AT(chat_template), 0, 0, NULL, NULL,

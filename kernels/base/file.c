@@ -1,6 +1,7 @@
 // Files and paths on POSIX calls. No caching, no directory walking, no knowledge of formats.
 #include "kernels/base/file.h"
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
 #include <errno.h>
@@ -34,29 +35,42 @@ static hd_status open_for_reading(const char *path, int *fd, struct stat *st, hd
     return os_error(path, "examine", code, err);
 }
 
-// ---- mappings ------------------------------------------------------------------------------
+// ---- bytes by address ----------------------------------------------------------------------
 
-static hd_status map_whole(const char *path, int fd, const struct stat *st, hd_filemap *out,
-                           hd_err *err)
+// False, with errno, where it cannot be.
+static bool map_whole(const char *path, int fd, size_t size, hd_filemap *out)
 {
-    HD_CHECK(S_ISREG(st->st_mode), err, HD_E_INVAL, "%s: found %s, expected a regular file", path,
-             S_ISDIR(st->st_mode) ? "a folder" : "a special file");
-    if (st->st_size == 0) return HD_OK;
-    void *p = mmap(NULL, (size_t)st->st_size, PROT_READ, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED) return os_error(path, "map", errno, err);
-    out->data = p;
-    out->size = (size_t)st->st_size;
-    return HD_OK;
+    void *p = MAP_FAILED;
+    if (out->access == HD_FILE_MAP) {
+        p = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED && errno != ENODEV && errno != EINVAL) return false;
+    }
+    if (p != MAP_FAILED) {
+        *out = (hd_filemap){p, size, size, HD_FILE_MAP, -1};
+        return true;
+    }
+    if (out->access == HD_FILE_MAP)
+        HD_LOG(HD_LOG_WARN, "load", "the file system cannot map this file, it will be read",
+               hd_f_str("path", path));
+    p = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return false;
+    *out = (hd_filemap){p, size, 0, HD_FILE_READ, fd};
+    return true;
 }
 
-hd_status hd_filemap_open(const char *path, hd_filemap *out, hd_err *err)
+hd_status hd_filemap_open(const char *path, hd_file_access access, hd_filemap *out, hd_err *err)
 {
-    *out = (hd_filemap){NULL, 0};
+    *out = (hd_filemap){.access = access, .fd = -1};
     int fd;
     struct stat st;
+    hd_status rc = HD_OK;
     HD_TRY(open_for_reading(path, &fd, &st, err));
-    hd_status rc = map_whole(path, fd, &st, out, err);
-    close(fd); // the mapping keeps the file alive
+    if (!S_ISREG(st.st_mode))
+        rc = HD_FAIL(err, HD_E_INVAL, "%s: found %s, expected a regular file", path,
+                     S_ISDIR(st.st_mode) ? "a folder" : "a special file");
+    else if (st.st_size > 0 && !map_whole(path, fd, (size_t)st.st_size, out))
+        rc = os_error(path, "map", errno, err);
+    if (out->fd < 0) close(fd); // a mapping keeps the file alive
     return rc;
 }
 
@@ -69,7 +83,51 @@ static void *map_address(const hd_filemap *m, size_t offset)
 void hd_filemap_close(hd_filemap *m)
 {
     if (m->data) munmap(map_address(m, 0), m->size);
-    *m = (hd_filemap){NULL, 0};
+    if (m->data && m->access == HD_FILE_READ) close(m->fd);
+    *m = (hd_filemap){.fd = -1};
+}
+
+static hd_status read_range(int fd, size_t offset, size_t bytes, char *to, hd_err *err)
+{
+    for (size_t done = 0; done < bytes;) {
+        const ssize_t got = pread(fd, to + done, bytes - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        char text[128];
+        HD_CHECK(got >= 0, err, HD_E_IO, "cannot read %zu bytes from byte %zu on: %s", bytes,
+                 offset, strerror_r(errno, text, sizeof(text)));
+        HD_CHECK(got > 0, err, HD_E_CORRUPT,
+                 "found the end of the file at byte %zu, expected %zu bytes from byte %zu on; it "
+                 "was cut while it was read",
+                 offset + done, bytes, offset);
+        done += (size_t)got;
+    }
+    return HD_OK;
+}
+
+hd_status hd_filemap_need(hd_filemap *m, size_t bytes, hd_err *err)
+{
+    enum { STEP = 1 << 20 };
+    HD_DASSERT(bytes <= m->size);
+    if (bytes <= m->here) return HD_OK;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t ahead = m->here + m->here / 2 + STEP; // few calls for many small needs
+    const size_t end = ahead < bytes ? bytes : ahead < m->size ? ahead : m->size;
+    const size_t from = m->here & ~(page - 1);
+    char text[128];
+    HD_CHECK(mprotect(map_address(m, from), end - from, PROT_READ | PROT_WRITE) == 0, err,
+             HD_E_NOMEM, "no memory for %zu bytes of the file: %s", end,
+             strerror_r(errno, text, sizeof(text)));
+    HD_TRY(read_range(m->fd, m->here, end - m->here, map_address(m, m->here), err));
+    m->here = end;
+    return HD_OK;
+}
+
+hd_status hd_filemap_copy(const hd_filemap *m, size_t offset, size_t bytes, void *to, hd_err *err)
+{
+    HD_DASSERT(offset <= m->size && bytes <= m->size - offset);
+    if (m->access == HD_FILE_READ) return read_range(m->fd, offset, bytes, to, err);
+    if (bytes > 0) memcpy(to, m->data + offset, bytes);
+    return HD_OK;
 }
 
 // Clips [offset, offset + bytes) to the mapping; returns its end.
@@ -81,6 +139,7 @@ static size_t clip(const hd_filemap *m, size_t *offset, size_t bytes)
 
 void hd_filemap_drop(const hd_filemap *m, size_t offset, size_t bytes)
 {
+    if (m->access == HD_FILE_READ) return;
     // Whole pages only: the neighbours on both sides may still be wanted. The file's last page has
     // no neighbour behind it.
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -95,7 +154,11 @@ void hd_filemap_want(const hd_filemap *m, size_t offset, size_t bytes)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t end = clip(m, &offset, bytes);
     size_t from = offset & ~(page - 1);
-    if (from < end) (void)madvise(map_address(m, from), end - from, MADV_WILLNEED);
+    if (from >= end) return;
+    if (m->access == HD_FILE_READ)
+        (void)posix_fadvise(m->fd, (off_t)from, (off_t)(end - from), POSIX_FADV_WILLNEED);
+    else
+        (void)madvise(map_address(m, from), end - from, MADV_WILLNEED);
 }
 
 // ---- whole reads and writes ----------------------------------------------------------------

@@ -1,7 +1,6 @@
-// Files: read-only mappings, bounded whole reads, path joining.
+// Files: their bytes by address, bounded whole reads, path joining.
 //
-// Error messages name the path and the operating system's reason. A mapping is read-only and may be
-// read by any thread; it belongs to whoever opened it.
+// Error messages name the path and the operating system's reason.
 #ifndef HADAL_KERNELS_BASE_FILE_H
 #define HADAL_KERNELS_BASE_FILE_H
 
@@ -16,14 +15,29 @@
 extern "C" {
 #endif
 
+typedef enum hd_file_access {
+    HD_FILE_MAP, // where the file system cannot map, a warning is logged and the file is read
+    HD_FILE_READ
+} hd_file_access;
+
+// A regular file's bytes by address, read-only. Of a file that is read, `data` reserves addresses
+// alone: the first `here` bytes are there, the others come with hd_filemap_copy; touching them ends
+// the process. Any thread may use one, except that hd_filemap_need is its opener's alone.
 typedef struct hd_filemap {
     const uint8_t *data; // NULL when size is 0
-    size_t size;
+    size_t size, here;   // here == size: mapped, or all of it was needed
+    hd_file_access access;
+    int fd; // open with HD_FILE_READ
 } hd_filemap;
 
-hd_status hd_filemap_open(const char *path, hd_filemap *out, hd_err *err); // regular files only
-void hd_filemap_close(hd_filemap *m);
-// Tells the kernel that the range has been consumed (its page-cache pages may go) or will be read.
+hd_status hd_filemap_open(const char *path, hd_file_access access, hd_filemap *out, hd_err *err);
+void hd_filemap_close(hd_filemap *m); // a zeroed one is legal
+// Brings the first `bytes` bytes; they stay. Messages of this and the next do not name the path.
+hd_status hd_filemap_need(hd_filemap *m, size_t bytes, hd_err *err);
+// Copies a range that lies inside the file. A file that was cut meanwhile is an error if it is
+// read.
+hd_status hd_filemap_copy(const hd_filemap *m, size_t offset, size_t bytes, void *to, hd_err *err);
+// Tells the system that the range has been consumed (a mapping's pages may go) or will be read.
 void hd_filemap_drop(const hd_filemap *m, size_t offset, size_t bytes);
 void hd_filemap_want(const hd_filemap *m, size_t offset, size_t bytes);
 

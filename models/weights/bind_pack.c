@@ -164,7 +164,15 @@ static hd_status fill(hd_binder *b, const hd_bind_task *t, hd_err *err)
 {
     hd_weight *w;
     HD_TRY(weight_of(b, t->job, &w, err));
-    return b->be->ops->weight_fill(b->be, w, &t->job->spec, t->first, t->n, err);
+    hd_weight_spec spec = t->job->spec;
+    hd_bind_stage stage = {0};
+    if (b->staged) {
+        HD_TRY(hd_bind_stage_open(b, t, &stage, err));
+        spec.src = stage.src;
+    }
+    hd_status st = b->be->ops->weight_fill(b->be, w, &spec, t->first, t->n, err);
+    hd_bind_stage_close(&stage);
+    return st;
 }
 
 static void pack_task(void *ctx, int task, int worker)

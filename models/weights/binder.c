@@ -25,6 +25,7 @@ hd_status hd_binder_open(const hd_source *src, hd_backend *be, const hd_model_op
     b->be = be;
     b->opts = *opts;
     b->dry = strcmp(be->ops->name, "dry") == 0;
+    b->staged = !b->dry && src && !hd_source_in_memory(src);
     hd_arena_init(&b->arena, 64 << 10, (size_t)1 << 30);
     pthread_mutex_init(&b->lock, NULL);
     *out = b;
@@ -458,6 +459,18 @@ bool hd_binder_has(const hd_binder *b, bool want_dry, const char *name)
     return b->src ? hd_source_find(b->src, hd_slice_str(name)) != NULL : want_dry;
 }
 
+static hd_status vector_values(const hd_binder *b, const hd_source_tensor *t, int32_t n, float *out,
+                               hd_err *err)
+{
+    const size_t bytes = hd_row_bytes(t->dtype, n);
+    void *raw = hd_alloc(bytes);
+    HD_CHECK(raw, err, HD_E_NOMEM, "no memory for a vector of %d elements", n);
+    hd_status st = hd_source_copy(b->src, t->data, bytes, raw, err);
+    if (st == HD_OK) hd_dtype_get(t->dtype)->to_f32(raw, out, n);
+    hd_free(raw);
+    return st;
+}
+
 hd_status hd_binder_vector(hd_binder *b, const char *name, int32_t n, float *out, hd_err *err)
 {
     const hd_source_tensor *t = b->src ? hd_source_find(b->src, hd_slice_str(name)) : NULL;
@@ -466,8 +479,7 @@ hd_status hd_binder_vector(hd_binder *b, const char *name, int32_t n, float *out
     if (t && check_shape(b, t, shape_of(1, n, 1))) {
         const hd_dtype_traits *traits = hd_dtype_get(t->dtype);
         if (traits->block == 1) {
-            traits->to_f32(t->data, out, n);
-            return HD_OK;
+            return vector_values(b, t, n, out, err);
         }
         hd_binder_fail(b, HD_E_UNSUPPORTED, "tensor %s: type %s, expected f32, f16 or bf16", name,
                        traits->name);

@@ -34,6 +34,7 @@ struct hd_binder {
     hd_backend *be;
     hd_model_opts opts;
     bool dry;                   // data is never read
+    bool staged;                // files are not in memory: tasks read what they need
     int32_t fp8_rows, fp8_cols; // 0: no scales
     hd_arena arena;             // specs, names, prefixes
     hd_bind_job *jobs;
@@ -55,6 +56,15 @@ struct hd_binder {
     bool stop;
     uint64_t done_bytes, total_bytes;
 };
+
+// Copies of a task's sources, for files that are not in memory.
+typedef struct hd_bind_stage {
+    hd_weight_src *src; // of the whole job; those of the task's matrices point into bytes
+    char *bytes;
+} hd_bind_stage;
+hd_status hd_bind_stage_open(const hd_binder *b, const hd_bind_task *t, hd_bind_stage *out,
+                             hd_err *err);
+void hd_bind_stage_close(hd_bind_stage *s);
 
 // Sticky failure: the first message stays.
 void hd_binder_fail(hd_binder *b, hd_status code, const char *fmt, ...)

@@ -180,6 +180,7 @@ static hd_status read_directory(hd_gguf_reader *r, uint64_t n, uint64_t align, i
 static hd_status read_magic(hd_gguf_reader *r, hd_err *err)
 {
     uint32_t version;
+    HD_TRY(hd_weight_file_need(r->file, r->n < 4 ? r->n : 4, err));
     HD_CHECK(r->n >= 4 && memcmp(r->p, "GGUF", 4) == 0, err, HD_E_INVAL,
              "found '%s' at its start, expected 'GGUF'",
              hd_show(hd_slice_of((const char *)r->p, r->n < 4 ? r->n : 4)).text);
@@ -212,7 +213,8 @@ static hd_status read_alignment(const hd_gguf_meta *m, uint64_t *align, hd_err *
 
 static hd_status read_file(hd_source *s, int32_t file, hd_gguf_meta *m, hd_err *err)
 {
-    hd_gguf_reader r = {s->file[file].p, s->file[file].n, 0};
+    hd_weight_file *f = &s->file[file];
+    hd_gguf_reader r = {f, f->p, f->n, 0};
     uint64_t n_tensors, n_keys, align;
     HD_TRY(read_magic(&r, err));
     HD_TRY(hd_gguf_u64(&r, &n_tensors, err));
@@ -326,7 +328,7 @@ static hd_status check_part(const hd_gguf_meta *m, int64_t part, const split *fi
 static hd_status open_part(hd_source *s, int32_t file, const char *path, const split *first,
                            hd_err *err)
 {
-    HD_TRY(hd_weight_file_open(&s->file[file], path, err));
+    HD_TRY(hd_weight_file_open(&s->file[file], path, s->access, err));
     s->n_files++;
     hd_gguf_meta m = {0};
     hd_status st = read_named_file(s, file, &m, err);
@@ -391,16 +393,18 @@ static hd_status read_all(hd_gguf *g, const char *path, hd_err *err)
     return st == HD_OK ? HD_OK : hd_err_prefix(err, st, "%s", name);
 }
 
-static hd_status open_any(const char *path, hd_slice bytes, hd_gguf **out, hd_err *err)
+static hd_status open_any(const char *path, hd_file_access access, hd_slice bytes, hd_gguf **out,
+                          hd_err *err)
 {
     *out = NULL;
     hd_gguf *g = hd_calloc(1, sizeof(*g));
+    if (g) g->src.access = access;
     if (g) g->src.file = hd_calloc(1, sizeof(*g->src.file));
     if (!g || !g->src.file) {
         hd_free(g);
         return HD_FAIL(err, HD_E_NOMEM, "no memory to open a GGUF file");
     }
-    hd_status st = path ? hd_weight_file_open(&g->src.file[0], path, err)
+    hd_status st = path ? hd_weight_file_open(&g->src.file[0], path, access, err)
                         : hd_weight_file_mem(&g->src.file[0], bytes, err);
     if (st == HD_OK) {
         g->src.n_files = 1;
@@ -414,14 +418,14 @@ static hd_status open_any(const char *path, hd_slice bytes, hd_gguf **out, hd_er
     return HD_OK;
 }
 
-hd_status hd_gguf_open(const char *path, hd_gguf **out, hd_err *err)
+hd_status hd_gguf_open(const char *path, hd_file_access access, hd_gguf **out, hd_err *err)
 {
-    return open_any(path, hd_slice_of(NULL, 0), out, err);
+    return open_any(path, access, hd_slice_of(NULL, 0), out, err);
 }
 
 hd_status hd_gguf_open_mem(hd_slice bytes, hd_gguf **out, hd_err *err)
 {
-    return open_any(NULL, bytes, out, err);
+    return open_any(NULL, HD_FILE_MAP, bytes, out, err);
 }
 
 void hd_gguf_close(hd_gguf *g)

@@ -6,6 +6,7 @@
 #define HADAL_MODELS_WEIGHTS_GGUF_H
 
 #include "kernels/base/buf.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 
 #include <stdbool.h>
@@ -36,7 +37,7 @@ typedef enum hd_gguf_type { // value types of the file format
 
 // path names a single file, or part 1 of a split set (name-00001-of-00007.gguf); the other parts
 // are found beside it. Vocabulary-only files (no tensors) are legal.
-hd_status hd_gguf_open(const char *path, hd_gguf **out, hd_err *err);
+hd_status hd_gguf_open(const char *path, hd_file_access access, hd_gguf **out, hd_err *err);
 // The same on bytes in memory (fuzzing, tests); bytes must outlive the result. No split sets.
 hd_status hd_gguf_open_mem(hd_slice bytes, hd_gguf **out, hd_err *err);
 void hd_gguf_close(hd_gguf *g);

@@ -27,10 +27,12 @@ enum {
 };
 
 typedef struct hd_gguf_reader { // invariant: at <= n
-    const uint8_t *p;
+    hd_weight_file *file;
+    const uint8_t *p; // its bytes
     size_t n, at;
 } hd_gguf_reader;
 
+// Whatever is read at `at` must have been needed: the rest of the file may not be there.
 hd_status hd_gguf_need(const hd_gguf_reader *r, uint64_t bytes, hd_err *err);
 hd_status hd_gguf_u32(hd_gguf_reader *r, uint32_t *out, hd_err *err);
 hd_status hd_gguf_u64(hd_gguf_reader *r, uint64_t *out, hd_err *err);

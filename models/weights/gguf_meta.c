@@ -40,7 +40,7 @@ hd_status hd_gguf_need(const hd_gguf_reader *r, uint64_t bytes, hd_err *err)
     HD_CHECK(bytes <= r->n - r->at, err, HD_E_CORRUPT,
              "found the end of the file at byte %zu, expected %" PRIu64 " bytes from byte %zu on",
              r->n, bytes, r->at);
-    return HD_OK;
+    return hd_weight_file_need(r->file, r->at + (size_t)bytes, err);
 }
 
 hd_status hd_gguf_u32(hd_gguf_reader *r, uint32_t *out, hd_err *err)

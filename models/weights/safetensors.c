@@ -281,17 +281,19 @@ static hd_status check_cover(const hd_source *s, size_t from, const uint8_t *dat
 }
 
 // Finds the header and the data behind it.
-static hd_status split_file(const hd_weight_file *f, hd_slice *header, size_t *data_at, hd_err *err)
+static hd_status split_file(hd_weight_file *f, hd_slice *header, size_t *data_at, hd_err *err)
 {
     HD_CHECK(f->n >= LENGTH_BYTES, err, HD_E_CORRUPT,
              "found %zu bytes, expected at least the %d bytes of the header's length", f->n,
              LENGTH_BYTES);
+    HD_TRY(hd_weight_file_need(f, LENGTH_BYTES, err));
     uint64_t n = hd_le64(f->p);
     HD_CHECK(n <= HD_ST_MAX_HEADER, err, HD_E_LIMIT,
              "found a header of %" PRIu64 " bytes, expected at most %d", n, HD_ST_MAX_HEADER);
     HD_CHECK(n <= f->n - LENGTH_BYTES, err, HD_E_CORRUPT,
              "found a header of %" PRIu64 " bytes, expected at most %zu, the rest of the file", n,
              f->n - LENGTH_BYTES);
+    HD_TRY(hd_weight_file_need(f, LENGTH_BYTES + (size_t)n, err));
     *header = hd_slice_of((const char *)f->p + LENGTH_BYTES, (size_t)n);
     HD_CHECK(n > 0 && header->p[0] == '{', err, HD_E_CORRUPT,
              "found a header that begins with '%s', expected '{'",
@@ -302,7 +304,7 @@ static hd_status split_file(const hd_weight_file *f, hd_slice *header, size_t *d
 
 hd_status hd_st_read_file(hd_source *s, int32_t file, hd_err *err)
 {
-    const hd_weight_file *f = &s->file[file];
+    hd_weight_file *f = &s->file[file];
     hd_slice header = {0};
     size_t data_at = 0, from = s->n;
     HD_TRY(split_file(f, &header, &data_at, err));

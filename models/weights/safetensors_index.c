@@ -99,11 +99,12 @@ void hd_st_index_fini(hd_st_index *x)
 
 // ---- opening files -------------------------------------------------------------------------
 
-static hd_source *new_source(size_t n_files)
+static hd_source *new_source(size_t n_files, hd_file_access access)
 {
     enum { CHUNK = 4096, TEXTS = 256 << 20 }; // copies are shorter than the header they come from
     hd_source *s = hd_calloc(1, sizeof(*s));
     if (!s) return NULL;
+    s->access = access;
     hd_arena_init(&s->texts, CHUNK, TEXTS);
     s->file = hd_calloc(n_files, sizeof(*s->file));
     if (s->file) return s;
@@ -119,12 +120,13 @@ static hd_status read_last_file(hd_source *s, hd_err *err)
 }
 
 // path NULL: the file is `bytes`.
-static hd_status open_single(const char *path, hd_slice bytes, hd_source **out, hd_err *err)
+static hd_status open_single(const char *path, hd_file_access access, hd_slice bytes,
+                             hd_source **out, hd_err *err)
 {
     *out = NULL;
-    hd_source *s = new_source(1);
+    hd_source *s = new_source(1, access);
     HD_CHECK(s, err, HD_E_NOMEM, "no memory to open a safetensors file");
-    hd_status st = path ? hd_weight_file_open(&s->file[0], path, err)
+    hd_status st = path ? hd_weight_file_open(&s->file[0], path, access, err)
                         : hd_weight_file_mem(&s->file[0], bytes, err);
     if (st == HD_OK) {
         s->n_files = 1;
@@ -140,7 +142,7 @@ static hd_status open_single(const char *path, hd_slice bytes, hd_source **out, 
 
 hd_status hd_source_open_safetensors_mem(hd_slice bytes, hd_source **out, hd_err *err)
 {
-    return open_single(NULL, bytes, out, err);
+    return open_single(NULL, HD_FILE_MAP, bytes, out, err);
 }
 
 // ---- shards --------------------------------------------------------------------------------
@@ -180,7 +182,7 @@ static hd_status open_shard(hd_source *s, const char *dir, const hd_st_index *x,
 {
     char *path = hd_path_join(dir, x->shard[shard].p);
     HD_CHECK(path, err, HD_E_NOMEM, "no memory for the path of a shard");
-    hd_status st = hd_weight_file_open(&s->file[s->n_files], path, err);
+    hd_status st = hd_weight_file_open(&s->file[s->n_files], path, s->access, err);
     hd_free(path);
     HD_TRY(st);
     s->n_files++;
@@ -204,10 +206,11 @@ static hd_status check_complete(const hd_source *s, const hd_st_index *x, hd_err
     return HD_OK;
 }
 
-static hd_status open_shards(const char *dir, const hd_st_index *x, hd_source **out, hd_err *err)
+static hd_status open_shards(const char *dir, hd_file_access access, const hd_st_index *x,
+                             hd_source **out, hd_err *err)
 {
     HD_TRY(find_shards(dir, x, err));
-    hd_source *s = new_source(x->n_shards);
+    hd_source *s = new_source(x->n_shards, access);
     HD_CHECK(s, err, HD_E_NOMEM, "no memory for %" PRIu32 " shards", x->n_shards);
     hd_status st = HD_OK;
     for (uint32_t i = 0; i < x->n_shards && st == HD_OK; i++)
@@ -221,21 +224,23 @@ static hd_status open_shards(const char *dir, const hd_st_index *x, hd_source **
     return st;
 }
 
-static hd_status open_indexed(const char *dir, const char *path, hd_source **out, hd_err *err)
+static hd_status open_indexed(const char *dir, hd_file_access access, const char *path,
+                              hd_source **out, hd_err *err)
 {
     hd_json *root;
     hd_st_index x;
     HD_TRY(hd_json_parse_file(path, &hd_st_index_limits, &root, err));
     hd_status st = hd_st_index_read(&x, root, err);
     if (st == HD_OK)
-        st = open_shards(dir, &x, out, err);
+        st = open_shards(dir, access, &x, out, err);
     else
         hd_err_prefix(err, st, "%s", index_name);
     hd_st_index_fini(&x);
     return st;
 }
 
-hd_status hd_source_open_safetensors(const char *dir, hd_source **out, hd_err *err)
+hd_status hd_source_open_safetensors(const char *dir, hd_file_access access, hd_source **out,
+                                     hd_err *err)
 {
     *out = NULL;
     hd_status st;
@@ -243,9 +248,9 @@ hd_status hd_source_open_safetensors(const char *dir, hd_source **out, hd_err *e
     if (!single || !index)
         st = HD_FAIL(err, HD_E_NOMEM, "%s: no memory to open it", dir);
     else if (hd_path_stat(single, NULL) != HD_PATH_NONE)
-        st = open_single(single, hd_slice_of(NULL, 0), out, err);
+        st = open_single(single, access, hd_slice_of(NULL, 0), out, err);
     else if (hd_path_stat(index, NULL) != HD_PATH_NONE)
-        st = open_indexed(dir, index, out, err);
+        st = open_indexed(dir, access, index, out, err);
     else
         st = HD_FAIL(err, HD_E_NOTFOUND, "%s: no %s and no %s in this folder", dir, single_name,
                      index_name);

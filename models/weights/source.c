@@ -2,7 +2,7 @@
 // the files, names in messages. The readers fill it: safetensors.c and gguf.c.
 //
 // A file that is cut or rewritten while it is mapped ends the process on access (SIGBUS); model
-// folders are expected to stay as they are.
+// folders are expected to stay as they are. Files that are read give an error then.
 #include "models/weights/source.h"
 
 #include "models/weights/source_impl.h"
@@ -16,10 +16,11 @@
 
 enum { NAMED_WHOLE = 96 }; // longer paths would push the rest out of messages
 
-hd_status hd_weight_file_open(hd_weight_file *f, const char *path, hd_err *err)
+hd_status hd_weight_file_open(hd_weight_file *f, const char *path, hd_file_access access,
+                              hd_err *err)
 {
     *f = (hd_weight_file){0};
-    HD_TRY(hd_filemap_open(path, &f->map, err));
+    HD_TRY(hd_filemap_open(path, access, &f->map, err));
     f->name = hd_strdup(strlen(path) <= NAMED_WHOLE ? path : hd_path_base(path));
     if (!f->name) {
         hd_weight_file_close(f);
@@ -36,6 +37,12 @@ hd_status hd_weight_file_mem(hd_weight_file *f, hd_slice bytes, hd_err *err)
     f->name = hd_strdup("memory");
     HD_CHECK(f->name, err, HD_E_NOMEM, "no memory to read %zu bytes", bytes.n);
     return HD_OK;
+}
+
+hd_status hd_weight_file_need(hd_weight_file *f, size_t bytes, hd_err *err)
+{
+    HD_DASSERT(bytes <= f->n);
+    return f->map.data ? hd_filemap_need(&f->map, bytes, err) : HD_OK;
 }
 
 void hd_weight_file_close(hd_weight_file *f)
@@ -192,7 +199,7 @@ const char *hd_source_file_name(const hd_source *s, int32_t file)
     return hd_path_base(s->file[file].name);
 }
 
-// Where bytes [offset, offset + bytes) of t lie in its file; NULL when it is not mapped. A range
+// Where bytes [offset, offset + bytes) of t lie in its file; NULL when there is no file. A range
 // past the tensor's end is cut there.
 static const hd_filemap *range_of(const hd_source *s, const hd_source_tensor *t, uint64_t offset,
                                   uint64_t *bytes, size_t *at)
@@ -228,4 +235,28 @@ void hd_source_want(const hd_source *s, const hd_source_tensor *t)
 void hd_source_drop(const hd_source *s, const hd_source_tensor *t)
 {
     hd_source_drop_range(s, t, 0, t->bytes);
+}
+
+// ---- content -------------------------------------------------------------------------------
+
+bool hd_source_in_memory(const hd_source *s)
+{
+    for (int32_t i = 0; i < s->n_files; i++)
+        if (s->file[i].map.data && s->file[i].map.access == HD_FILE_READ) return false;
+    return true;
+}
+
+hd_status hd_source_copy(const hd_source *s, const void *at, size_t bytes, void *to, hd_err *err)
+{
+    const hd_weight_file *f = s->file;
+    while (f < s->file + s->n_files && (uintptr_t)at - (uintptr_t)f->p >= f->n)
+        f++;
+    HD_ASSERT(bytes == 0 || f < s->file + s->n_files);
+    if (bytes == 0) return HD_OK;
+    if (!f->map.data) {
+        memcpy(to, at, bytes);
+        return HD_OK;
+    }
+    hd_status st = hd_filemap_copy(&f->map, (size_t)((const uint8_t *)at - f->p), bytes, to, err);
+    return st == HD_OK ? HD_OK : hd_err_prefix(err, st, "%s", f->name);
 }

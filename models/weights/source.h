@@ -1,16 +1,20 @@
 // A set of named tensors on disk: safetensors (single or sharded) or GGUF (single or split).
 //
-// Opening maps the files, parses headers only and checks offsets, sizes, overlaps and dtype x shape
-// against the limits of each reader. Lookup is by hash. Immutable afterwards: any thread. Data may
-// be unaligned; copy or use unaligned loads.
+// Opening parses headers only and checks offsets, sizes, overlaps and dtype x shape against the
+// limits of each reader. Lookup is by hash. Immutable afterwards: any thread. Data may be
+// unaligned; copy or use unaligned loads. Files are mapped, or read where that is asked for or the
+// file system cannot map: then a tensor's data is an address for hd_source_copy, and nothing lies
+// there.
 #ifndef HADAL_MODELS_WEIGHTS_SOURCE_H
 #define HADAL_MODELS_WEIGHTS_SOURCE_H
 
 #include "kernels/base/buf.h"
+#include "kernels/base/file.h"
 #include "kernels/base/status.h"
 #include "kernels/dtype.h"
 #include "models/weights/gguf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,7 +38,8 @@ typedef struct hd_source_tensor {
 typedef struct hd_source hd_source;
 
 // dir holds model.safetensors, or model.safetensors.index.json with its shards.
-hd_status hd_source_open_safetensors(const char *dir, hd_source **out, hd_err *err);
+hd_status hd_source_open_safetensors(const char *dir, hd_file_access access, hd_source **out,
+                                     hd_err *err);
 // Borrows g, which must outlive the source.
 hd_status hd_source_open_gguf(const hd_gguf *g, hd_source **out, hd_err *err);
 // One safetensors file in memory (fuzzing, tests).
@@ -47,6 +52,10 @@ const hd_source_tensor *hd_source_find(const hd_source *s, hd_slice name); // NU
 uint64_t hd_source_bytes(const hd_source *s);                              // sum of tensor payloads
 int32_t hd_source_files(const hd_source *s);
 const char *hd_source_file_name(const hd_source *s, int32_t file);
+
+bool hd_source_in_memory(const hd_source *s); // data may be touched
+// Copies bytes out of one tensor's data, wherever they are.
+hd_status hd_source_copy(const hd_source *s, const void *at, size_t bytes, void *to, hd_err *err);
 
 // Page-cache hints for one tensor: will be read soon; has been consumed.
 void hd_source_want(const hd_source *s, const hd_source_tensor *t);

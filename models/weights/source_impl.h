@@ -23,6 +23,7 @@ typedef struct hd_weight_file {
 
 // A zeroed one is empty. invariant: the tensors of one file stand together, sorted by address.
 struct hd_source {
+    hd_file_access access; // to the files
     hd_weight_file *file;
     int32_t n_files;
     hd_source_tensor *t;
@@ -33,8 +34,11 @@ struct hd_source {
     bool borrowed;  // everything above belongs to somebody else
 };
 
-// Maps path; the messages name path.
-hd_status hd_weight_file_open(hd_weight_file *f, const char *path, hd_err *err);
+// The messages name path.
+hd_status hd_weight_file_open(hd_weight_file *f, const char *path, hd_file_access access,
+                              hd_err *err);
+// The first `bytes` bytes of p, which has so many, may be touched afterwards.
+hd_status hd_weight_file_need(hd_weight_file *f, size_t bytes, hd_err *err);
 // Borrows bytes; the file is called "memory".
 hd_status hd_weight_file_mem(hd_weight_file *f, hd_slice bytes, hd_err *err);
 void hd_weight_file_close(hd_weight_file *f);

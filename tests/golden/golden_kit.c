@@ -141,12 +141,12 @@ double golden_mixed(stepper *s, const golden *g, float *logits)
 // ---- levels and models ---------------------------------------------------------------------
 
 const golden_setup golden_setups[] = {
-    {"ref", 0, true, 1},
-    {"ref+blas", 0, false, 2},
-    {"avx2", HD_CPU_AVX2, true, 1},
-    {"avx512", HD_CPU_AVX2 | HD_CPU_AVX512, true, 2},
-    {"avx512+blas", HD_CPU_AVX2 | HD_CPU_AVX512, false, 1},
-    {NULL, 0, false, 0},
+    {"ref", 0, true, 1, HD_FILE_MAP},
+    {"ref+blas", 0, false, 2, HD_FILE_READ},
+    {"avx2", HD_CPU_AVX2, true, 1, HD_FILE_READ},
+    {"avx512", HD_CPU_AVX2 | HD_CPU_AVX512, true, 2, HD_FILE_MAP},
+    {"avx512+blas", HD_CPU_AVX2 | HD_CPU_AVX512, false, 1, HD_FILE_MAP},
+    {NULL, 0, false, 0, HD_FILE_MAP},
 };
 
 bool golden_can_run(const golden_setup *u)
@@ -154,13 +154,13 @@ bool golden_can_run(const golden_setup *u)
     return (u->features & hd_cpu_detect()) == u->features;
 }
 
-static void open_model(golden_bench *b, hd_dtype weights)
+static void open_model(golden_bench *b, hd_file_access access, hd_dtype weights)
 {
     const hd_model_opts opts = {.weights = HD_WEIGHTS_ALL(weights), .pool = b->pool};
     char path[256];
     hd_err err = {0};
     snprintf(path, sizeof(path), "tests/golden/%s", b->name);
-    if (hd_model_src_open(path, &b->src, &err) != HD_OK ||
+    if (hd_model_src_open(path, access, &b->src, &err) != HD_OK ||
         hd_model_open(b->src, b->be, &opts, &b->m, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s: %s", b->name, err.msg);
 }
@@ -174,7 +174,7 @@ void golden_bench_open(golden_bench *b, const char *name, const golden *g, const
     EXPECT_INT(hd_pool_create(u->threads, &b->pool, &err), HD_OK);
     const hd_device_cfg device = {"cpu", b->pool, u->features, u->deterministic, NULL};
     EXPECT_INT(hd_backend_open(&device, &b->be, &err), HD_OK);
-    open_model(b, weights);
+    open_model(b, u->access, weights);
     EXPECT_INT(b->m->cfg.vocab, g->vocab);
     stepper_open(&b->s, b->m, kv, GOLDEN_PAGE, GOLDEN_CONTEXT, GOLDEN_CONTEXT);
     b->logits = calloc((size_t)GOLDEN_CONTEXT * (size_t)g->vocab, sizeof(float));

@@ -41,6 +41,7 @@ typedef struct golden_setup {
     uint32_t features;
     bool deterministic;
     int threads;
+    hd_file_access access;
 } golden_setup;
 
 extern const golden_setup golden_setups[]; // ends with a NULL name

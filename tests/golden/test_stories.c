@@ -132,7 +132,7 @@ static void tell(const char *model, uint32_t features, hd_slice tok, size_t want
     hd_err err = {0};
     stepper s;
     EXPECT_INT(hd_backend_open(&device, &be, &err), HD_OK);
-    if (hd_model_src_open(model, &src, &err) != HD_OK ||
+    if (hd_model_src_open(model, HD_FILE_MAP, &src, &err) != HD_OK ||
         hd_model_open(src, be, &opts, &m, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
     stepper_open(&s, m, HD_F32, PAGE, 1, CONTEXT);

@@ -29,7 +29,8 @@ static hd_tokenizer *open_gguf(const char *path)
     hd_gguf *g = NULL;
     hd_tokenizer *t = NULL;
     hd_err err = {0};
-    if (hd_gguf_open(path, &g, &err) != HD_OK || hd_tokenizer_from_gguf(g, &t, &err) != HD_OK)
+    if (hd_gguf_open(path, HD_FILE_MAP, &g, &err) != HD_OK ||
+        hd_tokenizer_from_gguf(g, &t, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s: %s", path, err.msg);
     hd_gguf_close(g);
     return t;

@@ -84,7 +84,7 @@ static hd_status open_any(const char *path, hd_tokenizer **out, hd_err *err)
 {
     hd_gguf *g = NULL;
     if (hd_path_stat(path, NULL) == HD_PATH_DIR) return open_folder(path, out, err);
-    hd_status st = hd_gguf_open(path, &g, err);
+    hd_status st = hd_gguf_open(path, HD_FILE_MAP, &g, err);
     if (st == HD_OK) st = hd_tokenizer_from_gguf(g, out, err);
     hd_gguf_close(g);
     return st;

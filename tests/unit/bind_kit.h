@@ -76,6 +76,8 @@ static inline void counting_close(counting *c)
 
 // ---- a source ------------------------------------------------------------------------------
 
+static hd_file_access files_access = HD_FILE_MAP; // as the test wants it
+
 typedef struct files {
     hd_st_writer w;
     hd_source *src;
@@ -91,7 +93,10 @@ static inline void add(files *f, const char *name, hd_dtype t, int rank, uint64_
 static inline void files_open(files *f)
 {
     hd_err err = {0};
-    if (hd_source_open_safetensors_mem(hd_sw_finish(&f->w), &f->src, &err) != HD_OK)
+    const char *dir = hd_test_tmpdir();
+    EXPECT_INT(hd_file_write(hd_test_path(dir, "model.safetensors"), hd_sw_finish(&f->w), &err),
+               HD_OK);
+    if (hd_source_open_safetensors(dir, files_access, &f->src, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
 }
 
@@ -100,6 +105,14 @@ static inline void files_close(files *f)
     hd_source_close(f->src);
     hd_st_writer_fini(&f->w);
 }
+
+// A test once more, with files that are not mapped.
+#define FROM_READ_FILES(test)                                                                      \
+    static void test##_from_read_files(void)                                                       \
+    {                                                                                              \
+        files_access = HD_FILE_READ;                                                               \
+        test();                                                                                    \
+    }
 
 static inline hd_binder *binder(const hd_source *src, hd_backend *be, const hd_model_opts *opts)
 {

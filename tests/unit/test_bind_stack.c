@@ -460,7 +460,7 @@ static void fills_in_tasks(void)
     hd_err err = {0};
     hd_weight *w = NULL;
     progress p = {0};
-    EXPECT_INT(hd_source_open_safetensors(sparse_file(), &src, &err), HD_OK);
+    EXPECT_INT(hd_source_open_safetensors(sparse_file(), HD_FILE_MAP, &src, &err), HD_OK);
     EXPECT_INT(hd_pool_create(3, &pool, &err), HD_OK);
     spy_open(&s);
     s.untouched = true;
@@ -548,6 +548,15 @@ static void survives_lack_of_memory(void)
     files_close(&f);
 }
 
+FROM_READ_FILES(one_tensor_per_matrix)
+FROM_READ_FILES(one_tensor_for_all)
+FROM_READ_FILES(transposed_blocks_are_decoded)
+FROM_READ_FILES(rows_of_one_tensor)
+FROM_READ_FILES(rows_of_blocks)
+FROM_READ_FILES(fp8_with_scales)
+FROM_READ_FILES(fills_in_tasks)
+FROM_READ_FILES(survives_lack_of_memory)
+
 HD_TEST_MAIN("bind_stack", {"one_tensor_per_matrix", one_tensor_per_matrix},
              {"one_tensor_for_all", one_tensor_for_all},
              {"transposed_blocks_are_decoded", transposed_blocks_are_decoded},
@@ -555,4 +564,13 @@ HD_TEST_MAIN("bind_stack", {"one_tensor_per_matrix", one_tensor_per_matrix},
              {"fp8_with_scales", fp8_with_scales}, {"scales_that_are_wrong", scales_that_are_wrong},
              {"dry_takes_published_types", dry_takes_published_types},
              {"skipped_is_not_unused", skipped_is_not_unused}, {"fills_in_tasks", fills_in_tasks},
-             {"survives_lack_of_memory", survives_lack_of_memory})
+             {"survives_lack_of_memory", survives_lack_of_memory},
+             {"one_tensor_per_matrix_from_read_files", one_tensor_per_matrix_from_read_files},
+             {"one_tensor_for_all_from_read_files", one_tensor_for_all_from_read_files},
+             {"transposed_blocks_are_decoded_from_read_files",
+              transposed_blocks_are_decoded_from_read_files},
+             {"rows_of_one_tensor_from_read_files", rows_of_one_tensor_from_read_files},
+             {"rows_of_blocks_from_read_files", rows_of_blocks_from_read_files},
+             {"fp8_with_scales_from_read_files", fp8_with_scales_from_read_files},
+             {"fills_in_tasks_from_read_files", fills_in_tasks_from_read_files},
+             {"survives_lack_of_memory_from_read_files", survives_lack_of_memory_from_read_files})

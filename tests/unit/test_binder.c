@@ -438,7 +438,7 @@ static hd_status open_tiny(const char *dir, hd_backend *be, hd_model **m, hd_err
 {
     hd_model_src *src;
     *m = NULL;
-    HD_TRY(hd_model_src_open(dir, &src, err));
+    HD_TRY(hd_model_src_open(dir, HD_FILE_MAP, &src, err));
     hd_status st = hd_model_open(src, be, &keep, m, err);
     hd_model_src_close(src);
     return st;
@@ -511,6 +511,11 @@ static void survives_lack_of_memory(void)
     counting_close(&c);
 }
 
+FROM_READ_FILES(binds_all_kinds)
+FROM_READ_FILES(reads_vectors)
+FROM_READ_FILES(packs_in_parallel)
+FROM_READ_FILES(failure_frees_all)
+
 HD_TEST_MAIN("binder", {"names_what_is_wrong", names_what_is_wrong},
              {"refuses_targets", refuses_targets}, {"policy_rows", policy_rows},
              {"uses_have_targets_of_their_own", uses_have_targets_of_their_own},
@@ -518,4 +523,8 @@ HD_TEST_MAIN("binder", {"names_what_is_wrong", names_what_is_wrong},
              {"is_dry_without_source", is_dry_without_source},
              {"packs_in_parallel", packs_in_parallel}, {"failure_frees_all", failure_frees_all},
              {"cancels", cancels}, {"lists_unused", lists_unused}, {"opens_models", opens_models},
-             {"survives_lack_of_memory", survives_lack_of_memory})
+             {"survives_lack_of_memory", survives_lack_of_memory},
+             {"binds_all_kinds_from_read_files", binds_all_kinds_from_read_files},
+             {"reads_vectors_from_read_files", reads_vectors_from_read_files},
+             {"packs_in_parallel_from_read_files", packs_in_parallel_from_read_files},
+             {"failure_frees_all_from_read_files", failure_frees_all_from_read_files})

@@ -200,7 +200,7 @@ static void loading_survives_no_memory(void)
         hd_err err = {HD_OK, ""};
         hd_status st = HD_E_NOMEM;
         int n = 0;
-        EXPECT_INT(hd_model_src_open(c.model, &src, &err), HD_OK);
+        EXPECT_INT(hd_model_src_open(c.model, HD_FILE_MAP, &src, &err), HD_OK);
         EXPECT_INT(hd_backend_open(&cpu, &be, &err), HD_OK);
         const size_t before = hd_mem_big_bytes();
         for (; st != HD_OK; n++) {

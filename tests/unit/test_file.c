@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ static void maps_regular_files(void)
     hd_filemap m;
     hd_err err = {0};
     put(in_tmp("a"), "hello\0world", 11);
-    EXPECT_INT(hd_filemap_open(in_tmp("a"), &m, &err), HD_OK);
+    EXPECT_INT(hd_filemap_open(in_tmp("a"), HD_FILE_MAP, &m, &err), HD_OK);
     EXPECT(m.size == 11 && memcmp(m.data, "hello\0world", 11) == 0);
     unlink(in_tmp("a")); // the mapping keeps it
     EXPECT_INT(m.data[10], 'd');
@@ -48,7 +49,7 @@ static void maps_regular_files(void)
     EXPECT(m.data == NULL && m.size == 0);
     hd_filemap_close(&m);
     put(in_tmp("empty"), "", 0);
-    EXPECT_INT(hd_filemap_open(in_tmp("empty"), &m, &err), HD_OK);
+    EXPECT_INT(hd_filemap_open(in_tmp("empty"), HD_FILE_MAP, &m, &err), HD_OK);
     EXPECT(m.data == NULL && m.size == 0);
     hd_filemap_drop(&m, 0, 10);
     hd_filemap_want(&m, 0, 10);
@@ -59,14 +60,63 @@ static void refuses_what_is_no_file(void)
 {
     hd_filemap m;
     hd_err err = {0};
-    EXPECT_INT(hd_filemap_open(in_tmp("none"), &m, &err), HD_E_NOTFOUND);
+    EXPECT_INT(hd_filemap_open(in_tmp("none"), HD_FILE_MAP, &m, &err), HD_E_NOTFOUND);
     EXPECT_CONTAINS(err.msg, "none: cannot open: No such file");
     EXPECT(m.data == NULL && m.size == 0);
-    EXPECT_INT(hd_filemap_open(hd_test_tmpdir(), &m, &err), HD_E_INVAL);
+    EXPECT_INT(hd_filemap_open(hd_test_tmpdir(), HD_FILE_MAP, &m, &err), HD_E_INVAL);
     EXPECT_CONTAINS(err.msg, "found a folder, expected a regular file");
     EXPECT_INT(mkfifo(in_tmp("fifo"), 0600), 0); // must not wait for a writer
-    EXPECT_INT(hd_filemap_open(in_tmp("fifo"), &m, &err), HD_E_INVAL);
+    EXPECT_INT(hd_filemap_open(in_tmp("fifo"), HD_FILE_MAP, &m, &err), HD_E_INVAL);
     EXPECT_CONTAINS(err.msg, "found a special file");
+}
+
+static void reads_what_is_needed(void)
+{
+    enum { BYTES = 5 << 20 };
+    char *bytes = malloc(BYTES), *copy = malloc(BYTES);
+    hd_filemap m;
+    hd_err err = {0};
+    EXPECT(bytes != NULL && copy != NULL);
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (char)(i * 31 + i / 4096);
+    put(in_tmp("a"), bytes, BYTES);
+    EXPECT_INT(hd_filemap_open(in_tmp("a"), HD_FILE_READ, &m, &err), HD_OK);
+    EXPECT(m.data && m.size == BYTES && m.here == 0);
+    static const size_t need[] = {0, 1, 4096, 5000, (1 << 20) + 1, 3 << 20, BYTES - 1, BYTES};
+    for (size_t i = 0; i < sizeof(need) / sizeof(need[0]); i++) {
+        EXPECT_INT(hd_filemap_need(&m, need[i], &err), HD_OK);
+        EXPECT(m.here >= need[i] && m.here <= BYTES && memcmp(m.data, bytes, m.here) == 0);
+    }
+    hd_filemap_drop(&m, 0, BYTES); // what is there stays
+    hd_filemap_want(&m, 0, BYTES);
+    EXPECT(memcmp(m.data, bytes, BYTES) == 0);
+    EXPECT_INT(hd_filemap_copy(&m, 4095, BYTES - 5000, copy, &err), HD_OK);
+    EXPECT(memcmp(copy, bytes + 4095, BYTES - 5000) == 0);
+    EXPECT_INT(truncate(in_tmp("a"), 4096), 0);
+    EXPECT_INT(hd_filemap_copy(&m, 4000, 97, copy, &err), HD_E_CORRUPT);
+    EXPECT_CONTAINS(err.msg, "found the end of the file at byte 4096, expected 97 bytes");
+    hd_filemap_close(&m);
+    EXPECT(m.data == NULL && m.size == 0);
+    hd_filemap_close(&m);
+    free(bytes);
+    free(copy);
+}
+
+// Files that a file system makes up as they are read have no pages to map.
+static void reads_what_cannot_be_mapped(void)
+{
+    static const char path[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+    hd_filemap m;
+    hd_err err = {0};
+    struct stat st;
+    if (stat(path, &st) != 0 || st.st_size == 0) hd_test_skip("no such file in /sys");
+    EXPECT_INT(hd_filemap_open(path, HD_FILE_MAP, &m, &err), HD_OK);
+    EXPECT(m.access == HD_FILE_READ && m.size == (size_t)st.st_size);
+    char text[8] = "";
+    EXPECT_INT(hd_filemap_copy(&m, 0, 6, text, &err), HD_OK);
+    EXPECT(strcmp(text, "always") == 0 || strcmp(text, "[alway") == 0);
+    EXPECT_INT(hd_filemap_need(&m, m.size, &err), HD_E_CORRUPT); // shorter than it says
+    hd_filemap_close(&m);
 }
 
 static void drops_and_wants_any_range(void)
@@ -76,7 +126,7 @@ static void drops_and_wants_any_range(void)
     for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (char)(i * 31 + i / 4096);
     put(in_tmp("big"), bytes, sizeof(bytes));
-    EXPECT_INT(hd_filemap_open(in_tmp("big"), &m, NULL), HD_OK);
+    EXPECT_INT(hd_filemap_open(in_tmp("big"), HD_FILE_MAP, &m, NULL), HD_OK);
     static const size_t at[] = {0, 1, 4095, 4096, 4097, 5 * 4096, sizeof(bytes), 1 << 20, SIZE_MAX};
     for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++)
         for (size_t k = 0; k < sizeof(at) / sizeof(at[0]); k++) {
@@ -173,6 +223,8 @@ static void joins_and_judges_paths(void)
 
 HD_TEST_MAIN("file", {"maps_regular_files", maps_regular_files},
              {"refuses_what_is_no_file", refuses_what_is_no_file},
+             {"reads_what_is_needed", reads_what_is_needed},
+             {"reads_what_cannot_be_mapped", reads_what_cannot_be_mapped},
              {"drops_and_wants_any_range", drops_and_wants_any_range},
              {"reads_within_the_limit", reads_within_the_limit},
              {"writes_whole_or_nothing", writes_whole_or_nothing},

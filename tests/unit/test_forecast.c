@@ -244,7 +244,7 @@ static void files_are_forecast_as_loaded(void)
     s.model = tiny_model_write("tiny", (tiny_model){.nan_id = -1});
     s.device = "cpu";
     s.bind = HD_BIND_OFF;
-    EXPECT_INT(hd_model_src_open(s.model, &src, &err), HD_OK);
+    EXPECT_INT(hd_model_src_open(s.model, HD_FILE_MAP, &src, &err), HD_OK);
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         hd_forecast f;
         hd_runner *r = NULL;

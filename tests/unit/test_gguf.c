@@ -28,7 +28,8 @@ static hd_gguf *open_path(const char *path)
 {
     hd_err err = {0};
     hd_gguf *g;
-    if (hd_gguf_open(path, &g, &err) != HD_OK) hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
+    if (hd_gguf_open(path, HD_FILE_MAP, &g, &err) != HD_OK)
+        hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
     return g;
 }
 
@@ -444,7 +445,7 @@ typedef hd_status (*opener)(const void *what, hd_gguf **g, hd_err *err);
 
 static hd_status by_path(const void *what, hd_gguf **g, hd_err *err)
 {
-    return hd_gguf_open(what, g, err);
+    return hd_gguf_open(what, HD_FILE_MAP, g, err);
 }
 
 static hd_status by_bytes(const void *what, hd_gguf **g, hd_err *err)

@@ -266,7 +266,7 @@ static void huge_header(void)
     EXPECT(fclose(f) == 0);
     hd_err err = {0};
     hd_gguf *g;
-    EXPECT_INT(hd_gguf_open(path, &g, &err), HD_E_LIMIT);
+    EXPECT_INT(hd_gguf_open(path, HD_FILE_MAP, &g, &err), HD_E_LIMIT);
     EXPECT_CONTAINS(err.msg,
                     "huge.gguf: key 'p': found it to end at byte 268435880, expected metadata "
                     "of at most 268435456 bytes");
@@ -478,7 +478,7 @@ static void split_refused(const char *dir, const char *file, hd_status want, con
 {
     hd_err err = {0};
     hd_gguf *g;
-    EXPECT_INT(hd_gguf_open(hd_test_path(dir, file), &g, &err), want);
+    EXPECT_INT(hd_gguf_open(hd_test_path(dir, file), HD_FILE_MAP, &g, &err), want);
     EXPECT(!g);
     EXPECT_CONTAINS(err.msg, part_of);
 }
@@ -494,7 +494,7 @@ static void split_sets(void)
     EXPECT(remove(hd_test_path(dir, second)) == 0);
     write_part(dir, second, (part){1, 2, 2, "b"});
     hd_gguf *g;
-    EXPECT(hd_gguf_open(hd_test_path(dir, first), &g, NULL) == HD_OK);
+    EXPECT(hd_gguf_open(hd_test_path(dir, first), HD_FILE_MAP, &g, NULL) == HD_OK);
     hd_gguf_close(g);
     split_refused(dir, second, HD_E_INVAL,
                   "m-00002-of-00002.gguf: found part 2 of 2, expected to be given part 1");

@@ -15,7 +15,8 @@ static hd_model_src *open_src(const char *path)
 {
     hd_err err = {0};
     hd_model_src *s;
-    if (hd_model_src_open(path, &s, &err) != HD_OK) hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
+    if (hd_model_src_open(path, HD_FILE_MAP, &s, &err) != HD_OK)
+        hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
     return s;
 }
 
@@ -23,7 +24,7 @@ static void refused_at(int line, const char *path, hd_status want, const char *p
 {
     hd_err err = {0};
     hd_model_src *s;
-    hd_status st = hd_model_src_open(path, &s, &err);
+    hd_status st = hd_model_src_open(path, HD_FILE_MAP, &s, &err);
     if (st != want || s || !strstr(err.msg, part) || strchr(err.msg, '\n'))
         hd_test_fail(__FILE__, line, "got %s \"%s\", want %s \"...%s...\"", hd_status_name(st),
                      err.msg, hd_status_name(want), part);
@@ -356,7 +357,7 @@ static int fail_each(const char *path)
         hd_model_src *s;
         hd_buf b = {0};
         hd_mem_fail_at(nth, nth % 2 == 0);
-        hd_status st = hd_model_src_open(path, &s, &err);
+        hd_status st = hd_model_src_open(path, HD_FILE_MAP, &s, &err);
         if (st == HD_OK) st = hd_model_src_chat_template(s, &b, &err);
         uint64_t seen = hd_mem_fail_at(0, false);
         hd_model_src_close(s);

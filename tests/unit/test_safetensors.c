@@ -38,7 +38,7 @@ static hd_source *open_dir(const char *dir)
 {
     hd_err err = {0};
     hd_source *s;
-    if (hd_source_open_safetensors(dir, &s, &err) != HD_OK)
+    if (hd_source_open_safetensors(dir, HD_FILE_MAP, &s, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
     return s;
 }
@@ -418,7 +418,7 @@ typedef hd_status (*opener)(const void *what, hd_source **s, hd_err *err);
 
 static hd_status by_dir(const void *what, hd_source **s, hd_err *err)
 {
-    return hd_source_open_safetensors(what, s, err);
+    return hd_source_open_safetensors(what, HD_FILE_MAP, s, err);
 }
 
 static hd_status by_bytes(const void *what, hd_source **s, hd_err *err)

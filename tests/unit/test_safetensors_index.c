@@ -20,7 +20,7 @@ static hd_source *open_dir(const char *dir)
 {
     hd_err err = {0};
     hd_source *s;
-    if (hd_source_open_safetensors(dir, &s, &err) != HD_OK)
+    if (hd_source_open_safetensors(dir, HD_FILE_MAP, &s, &err) != HD_OK)
         hd_test_fail(__FILE__, __LINE__, "%s", err.msg);
     return s;
 }
@@ -55,7 +55,7 @@ static void refused_dir_at(int line, const char *dir, hd_status want, const char
 {
     hd_err err = {0};
     hd_source *s;
-    hd_status st = hd_source_open_safetensors(dir, &s, &err);
+    hd_status st = hd_source_open_safetensors(dir, HD_FILE_MAP, &s, &err);
     if (st != want || s || !strstr(err.msg, part) || strchr(err.msg, '\n'))
         hd_test_fail(__FILE__, line, "got %s \"%s\", want %s \"...%s...\"", hd_status_name(st),
                      err.msg, hd_status_name(want), part);
@@ -232,7 +232,7 @@ static int fail_each(const char *dir)
         hd_err err = {0};
         hd_source *s;
         hd_mem_fail_at(nth, nth % 2 == 0);
-        hd_status st = hd_source_open_safetensors(dir, &s, &err);
+        hd_status st = hd_source_open_safetensors(dir, HD_FILE_MAP, &s, &err);
         uint64_t seen = hd_mem_fail_at(0, false);
         EXPECT((s != NULL) == (st == HD_OK));
         hd_source_close(s);

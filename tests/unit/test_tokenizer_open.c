@@ -21,7 +21,7 @@ static void put_file(const char *name, const char *text)
 static hd_status open_folder(hd_tokenizer **t, hd_err *err)
 {
     hd_model_src *src = NULL;
-    EXPECT_INT(hd_model_src_open(hd_test_tmpdir(), &src, err), HD_OK);
+    EXPECT_INT(hd_model_src_open(hd_test_tmpdir(), HD_FILE_MAP, &src, err), HD_OK);
     hd_status st = hd_tokenizer_open(src, t, err);
     hd_model_src_close(src);
     return st;
