@@ -174,6 +174,15 @@ static bool has_files(const char *folder)
     return found;
 }
 
+// A path, or the name of an additional source.
+static bool is_here(const char *model)
+{
+    hd_buf path = {0};
+    const bool here = access(model, F_OK) == 0 || hd_model_channel(model, &path);
+    hd_buf_fini(&path);
+    return here;
+}
+
 static hd_status choose_model(hd_config *c, const char *standard, hd_err *err)
 {
     const hd_alias *s3 = NULL, *hub = NULL;
@@ -182,7 +191,7 @@ static hd_status choose_model(hd_config *c, const char *standard, hd_err *err)
         const hd_alias *a = &hd_aliases[i];
         const char *v = a->how == HD_AS_MODEL ? getenv(a->name) : NULL;
         if (!v || !*v) continue;
-        if (access(v, F_OK) == 0) return hd_opt_set(c, row, hd_slice_str(a->name), v, err);
+        if (is_here(v)) return hd_opt_set(c, row, hd_slice_str(a->name), v, err);
         if (strncmp(v, "s3://", 5) == 0)
             s3 = s3 ? s3 : a;
         else
@@ -276,7 +285,7 @@ static hd_status redirect_model(hd_config *c, const source *s, report *r, hd_err
 {
     int row = hd_opt_row("model");
     bool flag = hd_slice_starts(c->origin[row], hd_slice_str("--"));
-    if (!flag && access(s->value, F_OK) == 0) return hd_opt_set(c, row, s->origin, s->value, err);
+    if (!flag && is_here(s->value)) return hd_opt_set(c, row, s->origin, s->value, err);
     note(&r->fixed, s->a->name);
     return HD_OK;
 }
@@ -419,7 +428,9 @@ hd_status hd_alias_apply(hd_config *c, const char *standard, hd_alias_text *text
     log_report(&r);
     HD_TRY(st);
     HD_TRY(choose_model(c, standard, err));
-    HD_TRY(read_properties(c, &text->properties, &there, err));
+    if (hd_model_channel(c->model, &text->channel)) c->model = text->channel.data;
+    HD_TRY(read_properties(c, &text->properties, &there, err)); // may name another model
+    if (hd_model_channel(c->model, &text->channel)) c->model = text->channel.data;
     HD_TRY(hd_model_find(c->model, &text->model, err));
     if (text->model.len > 0) c->model = text->model.data;
     warn_about_programs();
@@ -429,5 +440,6 @@ hd_status hd_alias_apply(hd_config *c, const char *standard, hd_alias_text *text
 void hd_alias_text_fini(hd_alias_text *text)
 {
     hd_buf_fini(&text->properties);
+    hd_buf_fini(&text->channel);
     hd_buf_fini(&text->model);
 }

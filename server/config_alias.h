@@ -15,6 +15,7 @@ extern "C" {
 
 typedef struct hd_alias_text { // what settings borrow from besides argv and the environment
     hd_buf properties;         // serving.properties of the model's folder
+    hd_buf channel;            // path of the additional source that was named
     hd_buf model;              // path of a model found below the folder that was named
 } hd_alias_text;
 

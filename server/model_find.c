@@ -90,3 +90,23 @@ hd_status hd_model_find(const char *folder, hd_buf *out, hd_err *err)
     hd_buf_fini(&s.list);
     return st;
 }
+
+// ---- additional sources --------------------------------------------------------------------
+
+// At most 64 of [A-Za-z0-9._-], as the platform's API allows.
+static bool is_channel(const char *name)
+{
+    enum { MAX_CHANNEL = 64 };
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    const size_t n = strlen(name);
+    return n <= MAX_CHANNEL && strspn(name, allowed) == n && hd_path_is_plain(hd_slice_of(name, n));
+}
+
+bool hd_model_channel(const char *value, hd_buf *out)
+{
+    if (!is_channel(value) || hd_path_stat(value, NULL) != HD_PATH_NONE) return false;
+    hd_buf_clear(out);
+    hd_buf_printf(out, "/opt/ml/additional-model-data-sources/%s", value);
+    return !out->failed && hd_path_stat(out->data, NULL) == HD_PATH_DIR;
+}

@@ -86,8 +86,6 @@ SESSIONS = "n/a: sessions are off, as the requirement's default is; there is no 
 UNTESTED = {
     49: "open: images of both processors are built, no manifest of both is published", 51: GPU_IMAGE, 52: GPU_IMAGE,
     55: "open: the label is left out until a CUDA image is built and verified", 53: GPU, 54: GPU, 56: GPU,
-    64: "open: no HADAL_MMAP switch; the lines about progress are tested with SM-75",
-    65: "open: nothing uses a second model yet",
     120: "open: not implemented; the reader is waited for, then cut (SM-125)",
     128: "open: not implemented",
     141: "n/a: the platform extracts",

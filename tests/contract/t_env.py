@@ -8,6 +8,7 @@ import tempfile
 
 import kit
 from kit import Server, test
+from t_system import as_root, namespaces
 
 
 def settings(s):
@@ -157,6 +158,46 @@ def SM_44_serving_properties(_):
             assert got["max-seqs"] == ("4", "OPTION_MAX_ROLLING_BATCH_SIZE")
             assert re.search(r"level=warn.*unknown names.*engine option.nothing", s.log())
             assert "generated_text" in s.post({"inputs": "x", "parameters": {"max_new_tokens": 1}}).json
+
+
+@test(own=True)
+def SM_64_files_that_are_not_mapped(_):
+    body = {"inputs": "Once upon a time", "parameters": {"max_new_tokens": 24, "details": True, "decoder_input_details": True}}
+    answers = []
+    for value in ("on", "off"):
+        with Server(env={"HADAL_MMAP": value, "HADAL_DETERMINISTIC": "true"}) as s:
+            assert settings(s)["mmap"] == ("true" if value == "on" else "false", "HADAL_MMAP")
+            maps = pathlib.Path(f"/proc/{s.process.pid}/maps").read_text()
+            assert (os.path.realpath(kit.MODEL) in maps) == (value == "on")
+            answers.append(s.post(body).json)
+    assert answers[0] == answers[1] and len(answers[0][0]["details"]["tokens"]) == 24
+
+
+@test(own=True)
+def SM_65_additional_sources(_):
+    as_root()
+    unshare = namespaces("--mount")
+    with tempfile.TemporaryDirectory() as folder:
+        base = "/opt/ml/additional-model-data-sources/base-1.5b"
+        run = pathlib.Path(folder, "hadal")
+        run.write_text("#!/bin/sh\nexec " + " ".join(unshare) + " sh " + folder + '/in "$@"\n')
+        pathlib.Path(folder, "in").write_text(
+            f"mount -t tmpfs none /opt && mkdir -p {base} /opt/ml/model && cp {kit.MODEL} {base}/model.gguf &&\n"
+            f"echo option.model_id=base-1.5b >/opt/ml/model/serving.properties && exec {Server.binary} \"$@\"\n")
+        run.chmod(0o755)
+        was, Server.binary = Server.binary, str(run)
+        try:
+            # By name, by path, and from a folder that holds nothing but the name.
+            for env, origin in (({"HADAL_MODEL": "base-1.5b"}, "HADAL_MODEL"), ({"HF_MODEL_ID": base}, "HF_MODEL_ID"),
+                                ({"OPTION_MODEL_ID": "base-1.5b"}, "OPTION_MODEL_ID"), ({}, "serving.properties")):
+                with Server(model=False, env=env) as s:
+                    assert settings(s)["model"][1] == origin, (env, settings(s)["model"])
+                    assert base in s.log()
+                    assert "generated_text" in s.post({"inputs": "x", "parameters": {"max_new_tokens": 1}}).body.decode()
+            with Server(model=False, env={"HADAL_MODEL": "base-2"}, wait=False) as s:
+                assert s.wait_exit() == 66 and "base-2: not found" in s.log(), s.log()
+        finally:
+            Server.binary = was
 
 
 def free_ports(n):
