@@ -14,9 +14,10 @@ enum {
     ROUTE_ROWS = 16,      // rows a routing task takes
     TOKENS = 512,         // tokens worked on at once, fewer when PAIRS says so
     PAIRS = 4096,         // (token, choice) pairs worked on at once
-    F_TILE = 64,          // columns of the hidden layer, of the output, that a task takes at most,
-    F_TILE_MIN = 16,      // at least,
-    TASKS_PER_WORKER = 4, // and how many tasks there should be
+    F_TILE = 64,          // columns of the hidden layer, of the output, that a task takes: so many,
+    F_TILE_MIN = 16,      // or a multiple of this that makes
+    TASKS_PER_WORKER = 4, // so many tasks
+    TILE_FLOATS = 16384,  // of so many results at most, which stay in a core's own cache
     GEMM_TOKENS = 128     // rows a task multiplies at once when it goes through BLAS
 };
 
@@ -147,7 +148,7 @@ typedef struct moe_job {
     const hd_weight *gate_up, *down;
     hd_act act;
     int f, n_active, n_pairs;
-    int tile;        // columns a task takes
+    int tile;        // columns a task takes: the stride of its results
     int32_t *token;  // [pair] row of x
     int32_t *pair;   // [token * n_active + k] pair
     int32_t *first;  // [expert + 1] its pairs are first[e] .. first[e + 1]
@@ -269,11 +270,11 @@ static void multiply(const moe_job *j, int worker, const hd_weight *w, int e, in
         size_t stride = bytes[HD_ACT_F32];
         const float *x = (const float *)(void *)(rows[HD_ACT_F32] + (size_t)pair * stride);
         hd_cpu_gemm_tile(j->c, worker, p, e, row, n, x, (int64_t)(stride / sizeof(float)), n_tok,
-                         w->n_in, out, F_TILE);
+                         w->n_in, out, j->tile);
         return;
     }
     hd_cpu_mm(j->c, p, e, row, n, rows[p->fmt] + (size_t)pair * bytes[p->fmt], bytes[p->fmt], n_tok,
-              w->n_in, out, F_TILE);
+              w->n_in, out, j->tile);
 }
 
 static float *tmp_of(const moe_job *j, int worker)
@@ -286,14 +287,14 @@ static void gate_up_task(void *ctx, int task, int worker)
     const moe_job *j = ctx;
     int tiles = hd_cpu_tiles(j->f, j->tile), e = j->chosen[task / tiles];
     int row = task % tiles * j->tile, n = hd_cpu_min(j->tile, j->f - row);
-    float *gate = tmp_of(j, worker), *up = gate + GEMM_TOKENS * F_TILE;
+    float *gate = tmp_of(j, worker), *up = gate + j->tmp_bytes / sizeof(*up) / 2;
     for (int pair = j->first[e]; pair < j->first[e + 1]; pair += GEMM_TOKENS) {
         int n_tok = hd_cpu_min(GEMM_TOKENS, j->first[e + 1] - pair);
         multiply(j, worker, j->gate_up, e, row, n, j->x_rows, j->x_bytes, pair, n_tok, gate);
         multiply(j, worker, j->gate_up, e, j->f + row, n, j->x_rows, j->x_bytes, pair, n_tok, up);
         for (int t = 0; t < n_tok; t++) {
             char *h = j->h_rows[HD_ACT_F32] + (size_t)(pair + t) * j->h_bytes[HD_ACT_F32];
-            j->c->fns.silu_mul((float *)(void *)h + row, gate + t * F_TILE, up + t * F_TILE,
+            j->c->fns.silu_mul((float *)(void *)h + row, gate + t * j->tile, up + t * j->tile,
                                j->act.limit, n);
         }
     }
@@ -303,31 +304,46 @@ static void down_task(void *ctx, int task, int worker)
 {
     const moe_job *j = ctx;
     int row = task * j->tile, n = hd_cpu_min(j->tile, j->out.cols - row);
-    float *y = tmp_of(j, worker); // [pair][F_TILE]
+    float *y = tmp_of(j, worker); // [pair][tile]
     for (int i = 0; i < j->n_chosen; i++) {
         int e = j->chosen[i], pair = j->first[e], n_tok = j->first[e + 1] - pair;
         multiply(j, worker, j->down, e, row, n, j->h_rows, j->h_bytes, pair, n_tok,
-                 y + (int64_t)pair * F_TILE);
+                 y + (int64_t)pair * j->tile);
     }
     for (int t = 0; t < j->out.rows; t++) {
         float *out = hd_cpu_row(j->out, t) + row;
         const float *wts = hd_cpu_row(j->wts, t);
         memset(out, 0, (size_t)n * sizeof(float));
         for (int k = 0; k < j->n_active; k++)
-            j->c->fns.axpy(out, y + (int64_t)j->pair[t * j->n_active + k] * F_TILE, wts[k], n);
+            j->c->fns.axpy(out, y + (int64_t)j->pair[t * j->n_active + k] * j->tile, wts[k], n);
     }
 }
 
-// Runs `per_tile` tasks for every tile of n columns. Smaller tiles occupy more workers; a result
-// does not depend on them, except through BLAS.
-static void run_tiles(moe_job *j, hd_pool_fn fn, const hd_weight *w, int per_tile, int n,
-                      double work)
+static int most_rows(const moe_job *j)
 {
-    bool gemm = any_by_gemm(j, w);
-    j->tile = F_TILE;
-    while (!gemm && j->tile > F_TILE_MIN &&
-           per_tile * hd_cpu_tiles(n, j->tile) < TASKS_PER_WORKER * j->c->n_workers)
-        j->tile /= 2;
+    int most = 0;
+    for (int i = 0; i < j->n_chosen; i++)
+        most = hd_cpu_max(most, n_rows(j, j->chosen[i]));
+    return hd_cpu_min(most, GEMM_TOKENS);
+}
+
+// Columns of a tile when every tile of n columns makes per_tile tasks, each with so many results a
+// column. Long tiles, because a kernel asks for the bytes behind those it multiplies, and at the
+// end of a tile another worker needs them; but enough of them to occupy all. A result does not
+// depend on them, except through BLAS.
+static int tile_columns(const moe_job *j, const hd_weight *w, int per_tile, int n, int results)
+{
+    if (any_by_gemm(j, w)) return F_TILE;
+    const int tiles = hd_cpu_tiles(TASKS_PER_WORKER * j->c->n_workers, per_tile);
+    const int even = hd_cpu_tiles(hd_cpu_tiles(n, tiles), F_TILE_MIN) * F_TILE_MIN;
+    const int most = hd_cpu_max(TILE_FLOATS / results / F_TILE_MIN * F_TILE_MIN, F_TILE);
+    return hd_cpu_min(even, most);
+}
+
+static void run_tiles(moe_job *j, hd_pool_fn fn, const hd_weight *w, int per_tile, int n,
+                      int results, double work)
+{
+    j->tile = tile_columns(j, w, per_tile, n, results);
     hd_cpu_run(j->c, fn, j, per_tile * hd_cpu_tiles(n, j->tile), work);
 }
 
@@ -339,9 +355,9 @@ static void run_chunk(moe_job *j)
         make_one_row(j);
     else
         make_rows(j, j->gate_up, false);
-    run_tiles(j, gate_up_task, j->gate_up, j->n_chosen, j->f, 2 * work);
+    run_tiles(j, gate_up_task, j->gate_up, j->n_chosen, j->f, 2 * most_rows(j), 2 * work);
     if (j->down->fmts & ~(1u << HD_ACT_F32)) make_rows(j, j->down, true);
-    run_tiles(j, down_task, j->down, 1, j->out.cols, work);
+    run_tiles(j, down_task, j->down, 1, j->out.cols, j->n_pairs, work);
 }
 
 // ---- the operation -------------------------------------------------------------------------
@@ -369,6 +385,7 @@ static bool reserve(moe_job *j, int max_tokens)
 {
     hd_cpu *c = j->c;
     int pairs = max_tokens * j->n_active, n_mat = j->gate_up->n_mat;
+    _Static_assert(2 * GEMM_TOKENS * F_TILE >= TILE_FLOATS, "long tiles have room");
     size_t tmp = (size_t)hd_cpu_max(pairs, 2 * GEMM_TOKENS) * F_TILE * sizeof(float);
     int32_t *p = hd_cpu_reserve(c, &c->moe_plan,
                                 (2 * (size_t)pairs + 2 * (size_t)n_mat + 1) * sizeof(int32_t));
