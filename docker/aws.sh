@@ -2,7 +2,7 @@
 # Push the image to ECR; deploy, update, invoke and delete an endpoint, with the AWS command line tool.
 #
 # Usage: docker/aws.sh [--dry-run] VERB NAME [...]
-#   push NAME              create the repository, log in, tag, push
+#   push NAME              create the repository, log in, tag, push: a tag per processor, and an index
 #   deploy NAME            model, endpoint configuration, endpoint; waits until it is in service
 #   update NAME            new model and configuration, then blue/green; an alarm on 5xx rolls it back
 #   rollback NAME REVISION back to the configuration of an earlier deploy or update
@@ -10,7 +10,11 @@
 #   async NAME [BODY]      through S3          delete NAME         everything that deploy and update made
 # --dry-run prints the exact API calls, one line of "SERVICE OPERATION JSON" each, and makes none.
 # From the environment:
-#   AWS_REGION (us-east-1)    ACCOUNT (asked from STS)    IMAGE (hadal:cpu, the local image; push)
+#   AWS_REGION (us-east-1)    ACCOUNT (asked from STS)
+#   IMAGE                     local images, one for each processor (push; hadal:cpu and hadal:cpu-arm64, those
+#                             that are there; with TAG hadal:cpu)
+#   INDEX (cpu-all)           tag of the index over them, made when there is more than one (push)
+#   CONTAINER_TOOL (docker)   docker or podman    REGISTRY   another than ECR, logged in to already (push)
 #   TAG (the image's tag; for deploy cpu, cpu-arm64 on Graviton, cuda on g and p)
 #   ROLE_ARN                  the endpoint's role (deploy, update)
 #   MODEL_S3                  s3://bucket/prefix/ with the model's files, uncompressed (deploy, update)
@@ -24,7 +28,7 @@
 set -eu
 here=$(dirname "$0")
 die() { echo "error: $*" >&2; exit 64; }
-usage() { sed -n '2,24s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,28s/^# \{0,1\}//p' "$0"; }
 dry=
 [ "${1:-}" != --dry-run ] || { dry=1; shift; }
 case ${1:-} in -h | --help) usage; exit 0 ;; esac
@@ -57,23 +61,51 @@ repository() {
     registry=$account.dkr.ecr.$region.amazonaws.com
 }
 
-push() {
-    local_image=${IMAGE:-hadal:cpu}
-    case $local_image in *:*) local_tag=${local_image##*:} ;; *) local_tag=latest ;; esac
+# does COMMAND...: on this machine
+does() {
+    if [ -n "$dry" ]; then echo "# $*"; else "$@"; fi
+}
+ecr() {
     repository
-    uri=$registry/$name:${TAG:-$local_tag}
     create="{\"repositoryName\":\"$name\",\"imageScanningConfiguration\":{\"scanOnPush\":true}}"
     if [ -n "$dry" ]; then
         call ecr describe-repositories "{\"repositoryNames\":[\"$name\"]}"
         call ecr create-repository "$create"
         call ecr get-authorization-token '{}'
-        printf '# docker login %s; docker tag %s %s; docker push %s\n' "$registry" "$local_image" "$uri" "$uri"
+        echo "# $tool login $registry"
         return
     fi
     cli ecr describe-repositories --repository-names "$name" >/dev/null 2>&1 || call ecr create-repository "$create"
-    cli ecr get-login-password | docker login --username AWS --password-stdin "$registry"
-    docker tag "$local_image" "$uri"
-    docker push "$uri"
+    cli ecr get-login-password | $tool login --username AWS --password-stdin "$registry"
+}
+
+# A tag is the manifest of one platform, because no page says that an endpoint picks its own from an
+# index. The index is for whoever pulls by hand, and stands beside them.
+# shellcheck disable=SC2086
+push() {
+    tool=${CONTAINER_TOOL:-docker} images=${IMAGE:-} registry=${REGISTRY:-} from='' index=''
+    case $tool in podman*) from=docker:// ;; esac # lists what the registry holds, not what lies here
+    [ -n "$images" ] || [ -z "${TAG:-}" ] || images=hadal:cpu
+    [ -n "$images" ] || for image in hadal:cpu hadal:cpu-arm64; do
+        if [ -n "$dry" ] || $tool image inspect $image >/dev/null 2>&1; then images="$images $image"; fi
+    done
+    set -- $images
+    [ $# -gt 0 ] || die "neither hadal:cpu nor hadal:cpu-arm64 is there: build one, or set IMAGE"
+    [ $# = 1 ] || [ -z "${TAG:-}" ] || die "TAG $TAG for $# images: expected one IMAGE"
+    [ -n "$registry" ] || ecr
+    for image in "$@"; do
+        case $image in *:*) local_tag=${image##*:} ;; *) local_tag=latest ;; esac
+        uri=$registry/$name:${TAG:-$local_tag}
+        does $tool tag "$image" "$uri"
+        does $tool push "$uri"
+        index="$index $from$uri"
+    done
+    [ $# -gt 1 ] || return 0
+    uri=$registry/$name:${INDEX:-cpu-all}
+    [ -n "$dry" ] || $tool manifest rm "$uri" >/dev/null 2>&1 || true # of an earlier push
+    does $tool manifest create "$uri" $index
+    does $tool manifest push "$uri" ${from:+"$from$uri"}
+    [ -n "$dry" ] || $tool manifest rm "$uri" >/dev/null 2>&1 || true # podman lists no images beside one that is elsewhere
 }
 
 # What the instance family decides: the image's tag, and the host's driver. Hosts of g4dn, g5, p4d and

@@ -5,12 +5,15 @@ for `same`.
 Usage: image_checks.py size OCI            compressed bytes; fails above 20 MB
        image_checks.py digests OCI         digests of the layers and of the configuration
        image_checks.py config OCI ARCH     entry point, labels, environment, processor
+       image_checks.py gpu OCI             what GPU hosts look at, and that the driver stays theirs
+       image_checks.py published REPOSITORY INDEX TAG=ARCH...       what a registry holds, with skopeo
        image_checks.py unpack OCI ROOT     the image's root as files
        image_checks.py sbom ROOT           the list of packages against the libraries that are there
        image_checks.py start ROOT MODEL PORT RUNS [MS MS]   time to listening and to /ping 200
        image_checks.py record PORT FILE    answers of a server, as curl sees them
        image_checks.py same PORT FILE      the same requests through the local gateway with boto3
 """
+import hashlib
 import json
 import os
 import pathlib
@@ -66,6 +69,51 @@ def config(oci, arch):
     assert c["Labels"]["com.amazonaws.sagemaker.capabilities.accept-bind-to-port"] == "true", c["Labels"]
     assert not any(e.startswith("NVIDIA_REQUIRE_CUDA") for e in c["Env"]), c["Env"]
     print("configuration as expected, for", arch)
+
+
+def gpu(oci):
+    image = Image(oci)
+    c = image.config["config"]
+    nvidia = {k: v for k, _, v in (e.partition("=") for e in c["Env"]) if k.startswith("NVIDIA_")}
+    expected = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility", "NVIDIA_DISABLE_REQUIRE": "1"}
+    assert nvidia == expected, f"{nvidia}, expected {expected}"
+    assert c["Labels"]["com.amazonaws.sagemaker.inference.cuda.verified_versions"] == "12.2", c["Labels"]
+    names = []
+    for layer in image.manifest["layers"]:  # a file that a later layer removes counts as well
+        with tarfile.open(image.blob(layer["digest"])) as t:
+            names += t.getnames()
+    driver = [n for n in names if re.match(r"libcuda\.so|libcudadebugger|libnvcuvid|libnvidia-", pathlib.PurePath(n).name)]
+    assert not driver, f"the driver's libraries come from the host: {driver}"
+    assert "usr/lib/hadal/libhadal_cuda.so" in names, "no plugin"
+    print(f"{', '.join(f'{k}={v}' for k, v in nvidia.items())}; no driver among {len(names)} files of",
+          len(image.manifest["layers"]), "layers")
+
+
+def skopeo(*args):
+    return subprocess.run(["skopeo", "inspect", "--tls-verify=false", *args], capture_output=True, check=True).stdout
+
+
+def published(repository, index, *tags):
+    """Each tag is the manifest of one platform; the index lists exactly these."""
+    expected = set()
+    for tag, arch in (t.split("=") for t in tags):
+        at = f"docker://{repository}:{tag}"
+        raw = skopeo("--raw", at)
+        manifest, conf = json.loads(raw), json.loads(skopeo("--config", at))
+        assert "manifests" not in manifest and manifest["layers"], f"{tag} is an index: {manifest}"
+        platform = conf["os"], conf["architecture"]
+        assert platform == ("linux", arch), f"{tag} is for {platform}, expected linux, {arch}"
+        digest = "sha256:" + hashlib.sha256(raw).hexdigest()
+        expected.add((digest, "linux", arch))
+        print(f"{tag}: {manifest['mediaType']}, linux/{arch}, {digest}")
+    at = f"docker://{repository}:{index}"
+    raw = json.loads(skopeo("--raw", at))
+    listed = {(m["digest"], m["platform"]["os"], m["platform"]["architecture"]) for m in raw["manifests"]}
+    assert listed == expected and len(raw["manifests"]) == len(tags), f"{index} lists {listed}, expected {expected}"
+    for _, arch in (t.split("=") for t in tags):
+        got = json.loads(skopeo("--override-arch", arch, at))["Architecture"]
+        assert got == arch, f"{index} for {arch} gives {got}"
+    print(f"{index}: {raw['mediaType']} of {len(listed)}, each found by its processor")
 
 
 def unpack(oci, root):
@@ -175,7 +223,7 @@ def same(port, file):
 
 def main():
     what, *args = sys.argv[1:] or ["help"]
-    known = {f.__name__: f for f in (size, digests, config, unpack, sbom, start, record, same)}
+    known = {f.__name__: f for f in (size, digests, config, gpu, published, unpack, sbom, start, record, same)}
     if what not in known:
         sys.exit(__doc__)
     try:

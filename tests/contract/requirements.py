@@ -74,7 +74,6 @@ SUBJECTS = {
     189: ("M", "error mapping"), 190: ("M", "event-stream vectors"),
 }
 
-GPU_IMAGE = "open: the CUDA stage was built by hand; no test looks into it"
 GPU = "later: needs the CUDA plugin, which this version lacks"
 BIDI = "later: bidirectional streaming is not implemented; its route says 501"
 MME = "later: multi-model mode is not implemented; its routes say 404"
@@ -84,8 +83,7 @@ SESSIONS = "n/a: sessions are off, as the requirement's default is; there is no 
 # Why a requirement has no test here: "n/a: ...", "later: ..." (its routes refuse honestly) or
 # "open: ...".
 UNTESTED = {
-    49: "open: images of both processors are built, no manifest of both is published", 51: GPU_IMAGE, 52: GPU_IMAGE,
-    55: "open: the label is left out until a CUDA image is built and verified", 53: GPU, 54: GPU, 56: GPU,
+    53: GPU, 54: GPU, 56: GPU,
     120: "open: not implemented; the reader is waited for, then cut (SM-125)",
     128: "open: not implemented",
     141: "n/a: the platform extracts",

@@ -33,6 +33,7 @@ CREATE = ["create-model", "create-endpoint-config"]
 # Verb, its arguments, variables, and the calls that it must print.
 CASES = [
     ("push", [], {}, ["describe-repositories", "create-repository", "get-authorization-token"]),
+    ("push", [], {"REGISTRY": "localhost:5000"}, []),
     ("deploy", [], {}, [*CREATE, "create-endpoint"]),
     ("deploy", [], {"ENVIRONMENT": '{"HADAL_WEIGHTS":"q4_k"}', "COUNT": "3"}, [*CREATE, "create-endpoint"]),
     ("deploy", [], SERVERLESS, [*CREATE, "create-endpoint"]),
@@ -51,6 +52,7 @@ CASES = [
                         "delete-model", "delete-alarms"]),
 ]
 REFUSED = [
+    ("push", [], {"TAG": "1.0", "IMAGE": "hadal:cpu hadal:cpu-arm64"}),
     ("deploy", [], {"VARIANT": "other"}), ("deploy", [], {"MODEL_S3": "bucket"}), ("deploy", [], {"ROLE_ARN": ""}),
     ("deploy", [], {"MODEL_S3": "s3://bucket/model"}), ("deploy", [], {"VARIANT": "serverless"}),
     ("deploy", [], {"VARIANT": "async"}), ("update", [], {"TRAFFIC": "some"}), ("rollback", [], {}),
@@ -106,6 +108,20 @@ def meaning():
     policy = made["update-endpoint"]["DeploymentConfig"]
     assert policy["AutoRollbackConfiguration"]["Alarms"][0]["AlarmName"] == made["put-metric-alarm"]["AlarmName"]
     assert made["update-endpoint"]["EndpointConfigName"] == made["create-endpoint-config"]["EndpointConfigName"]
+
+
+def pushes():
+    """A tag for each processor; an index only over several, and beside them."""
+    def told(extra):
+        return [x[2:] for x in run("push", [], extra).stdout.splitlines() if x.startswith("# ")]
+    at = "localhost:5000/demo"
+    one = [f"docker tag hadal:cpu {at}:cpu", f"docker push {at}:cpu"]
+    assert told({"REGISTRY": "localhost:5000", "IMAGE": "hadal:cpu"}) == one
+    assert told({"REGISTRY": "localhost:5000", "TAG": "1.0"})[1] == f"docker push {at}:1.0"
+    both = told({"REGISTRY": "localhost:5000"})
+    assert both[:4] == [*one, f"docker tag hadal:cpu-arm64 {at}:cpu-arm64", f"docker push {at}:cpu-arm64"], both
+    assert both[4:] == [f"docker manifest create {at}:cpu-all {at}:cpu {at}:cpu-arm64", f"docker manifest push {at}:cpu-all"], both
+    assert told({"CONTAINER_TOOL": "podman"})[0] == "podman login 123456789012.dkr.ecr.us-east-1.amazonaws.com"
 
 
 def references(node, found):
@@ -173,6 +189,7 @@ def main():
         print(("FAILED  " if problem else "ok      "), verb, *args, extra, problem)
         failed += bool(problem)
     meaning()
+    pushes()
     templates()
     instances()
     # The check itself must notice a misspelt field, and bad settings must be refused.
