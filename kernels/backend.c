@@ -94,8 +94,11 @@ static hd_status open_auto(const hd_device_cfg *cfg, hd_backend **out, hd_err *e
     hd_err why = {HD_OK, ""};
     hd_device_cfg cuda = *cfg;
     cuda.device = "cuda:0";
-    if (open_plugin("cuda", &cuda, out, &why) == HD_OK) return HD_OK;
-    HD_LOG(HD_LOG_INFO, "device", "using the CPU", hd_f_str("reason", why.msg));
+    const hd_status st = open_plugin("cuda", &cuda, out, &why);
+    if (st == HD_OK) return HD_OK;
+    // Whoever brought a plugin wanted its device.
+    HD_LOG(st == HD_E_NOTFOUND ? HD_LOG_INFO : HD_LOG_WARN, "device", "using the CPU",
+           hd_f_str("reason", why.msg));
     return hd_cpu_ops.open(cfg, out, err);
 }
 
