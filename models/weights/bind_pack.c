@@ -80,14 +80,12 @@ static void hint_range(const hd_binder *b, const range *r, hint_fn *fn)
 static void extend(const hd_binder *b, const hd_bind_job *j, int64_t i, range *r, hint_fn *fn)
 {
     const hd_weight_src *s = &j->src[i];
-    const size_t row = hd_row_bytes(s->dtype, s->transposed ? s->n_out : s->n_in);
-    const size_t bytes = row * (size_t)(s->transposed ? s->n_in : s->n_out);
     const char *from = s->data;
     if (r->t != j->tensor[i] || r->to != from) {
         hint_range(b, r, fn);
         *r = (range){j->tensor[i], from, from};
     }
-    r->to = from + bytes;
+    r->to = from + hd_bind_src_bytes(s);
 }
 
 // Neighbours are hinted together, because only whole pages can be given back. Parts interleave when

@@ -3,12 +3,6 @@
 // nothing depends on who else reads the same tensor (a tied head, the scales of a fused matrix).
 #include "models/weights/binder_impl.h"
 
-static size_t data_bytes(const hd_weight_src *s)
-{
-    const size_t row = hd_row_bytes(s->dtype, s->transposed ? s->n_out : s->n_in);
-    return row * (size_t)(s->transposed ? s->n_in : s->n_out);
-}
-
 static size_t scale_bytes(const hd_weight_src *s)
 {
     return s->scale ? hd_row_bytes(s->scale_dtype, s->scale_cols) * (size_t)s->scale_rows : 0;
@@ -32,8 +26,8 @@ static hd_status read_sources(const hd_binder *b, hd_weight_src *src, int64_t n,
                               hd_err *err)
 {
     for (hd_weight_src *s = src; s < src + n; s++) {
-        HD_TRY(fetch(b, s->name, &s->data, data_bytes(s), to, err));
-        to += aligned(data_bytes(s));
+        HD_TRY(fetch(b, s->name, &s->data, hd_bind_src_bytes(s), to, err));
+        to += aligned(hd_bind_src_bytes(s));
         if (!s->scale) continue;
         HD_TRY(fetch(b, s->name, &s->scale, scale_bytes(s), to, err));
         to += aligned(scale_bytes(s));
@@ -49,7 +43,7 @@ hd_status hd_bind_stage_open(const hd_binder *b, const hd_bind_task *t, hd_bind_
     const size_t all = (size_t)j->spec.n_mat * (size_t)j->spec.n_part;
     size_t bytes = 0;
     for (int64_t i = first; i < first + n; i++)
-        bytes += aligned(data_bytes(&j->src[i])) + aligned(scale_bytes(&j->src[i]));
+        bytes += aligned(hd_bind_src_bytes(&j->src[i])) + aligned(scale_bytes(&j->src[i]));
     *out = (hd_bind_stage){hd_reallocarray(NULL, all, sizeof(*out->src)), hd_alloc(bytes)};
     hd_status st = HD_OK;
     if (!out->src || !out->bytes)

@@ -275,7 +275,6 @@ static void put(hd_binder *b, hd_bind_job *j, int32_t m, int32_t p, const locate
     const int64_t i = (int64_t)m * j->spec.n_part + p;
     const int32_t n_in = j->spec.n_in;
     const size_t row = hd_row_bytes(at->dtype, where.transposed ? where.n_out : n_in);
-    const size_t bytes = row * (size_t)(where.transposed ? n_in : where.n_out);
     hd_weight_src *src = &j->src[i];
     *src = (hd_weight_src){
         .name = at->name,
@@ -297,6 +296,7 @@ static void put(hd_binder *b, hd_bind_job *j, int32_t m, int32_t p, const locate
         src->scale_dtype = at->scale->dtype;
     }
     if (!at->t) return;
+    const size_t bytes = hd_bind_src_bytes(src);
     src->data = (const char *)at->t->data + (size_t)where.index * bytes + (size_t)where.row * row;
     j->tensor[i] = at->t;
     j->bytes += bytes;

@@ -57,6 +57,13 @@ struct hd_binder {
     uint64_t done_bytes, total_bytes;
 };
 
+// Bytes of one matrix in its file.
+static inline size_t hd_bind_src_bytes(const hd_weight_src *s)
+{
+    const int32_t rows = s->transposed ? s->n_in : s->n_out;
+    return hd_row_bytes(s->dtype, s->transposed ? s->n_out : s->n_in) * (size_t)rows;
+}
+
 // Copies of a task's sources, for files that are not in memory.
 typedef struct hd_bind_stage {
     hd_weight_src *src; // of the whole job; those of the task's matrices point into bytes
