@@ -1,6 +1,6 @@
-// Float weights or keys times float rows: a template over a vocabulary (fvec_avx2.h,
-// fvec_avx512.h). Included by dotf_<level>.c after it defines how many tokens share a tile's loads,
-// TOKENS.
+// Float weights or keys times float rows: a template over a vocabulary (x86/fvec_avx2.h,
+// x86/fvec_avx512.h, arm/fvec_neon.h). Included by dotf_<level>.c after it defines how many tokens
+// share a tile's loads, TOKENS.
 //
 // Per row and token one accumulator vector, fused multiply-adds in ascending order, the last step
 // padded with zeros; lanes are added at the end. Scores are the same product with keys as rows.
@@ -41,8 +41,8 @@ HD_INLINE void tile_float(const mm_call *c, int r0, int t0, int n_tok, hd_dtype 
                 acc[r][t] = f_fmadd(v, f_load_first(x[t] + i, left), acc[r][t]);
         }
     for (int t = 0; t < n_tok; t++) {
-        __m128 s = f_sum4(acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
-        if (type == HD_F8_E4M3) s = _mm_mul_ps(s, _mm_set1_ps(256.0f)); // see f_load_as
+        vf4 s = f_sum4(acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
+        if (type == HD_F8_E4M3) s = f4_times(s, 256.0f); // see f_load_as
         mm_store(c, r0, t0 + t, ROWS, s);
     }
 }
