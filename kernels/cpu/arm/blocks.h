@@ -76,6 +76,11 @@ HD_INLINE bool wide_sub_blocks(hd_dtype type)
     return type == HD_Q4_K || type == HD_Q5_K || type == HD_IQ4_XS;
 }
 
+HD_INLINE bool is_super(hd_dtype type)
+{
+    return wide_sub_blocks(type) || type == HD_Q2_K || type == HD_Q3_K || type == HD_Q6_K;
+}
+
 // ---- blocks of 32 --------------------------------------------------------------------------
 
 HD_INLINE uint8x16_t nibbles(uint8x16_t v, int upper)

@@ -69,6 +69,7 @@ HD_INLINE void tile32(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type
     float32x4_t acc[MAX_TOK];
     for (int r = 0; r < ROWS; r++)
         p[r] = mm_row(c, r0 + r);
+    HD_UNROLL16
     for (int t = 0; t < n_tok; t++) {
         x[t] = (const hd_act_q8_32 *)(const void *)mm_tok(c, t0 + t);
         acc[t] = vdupq_n_f32(0);
@@ -78,9 +79,11 @@ HD_INLINE void tile32(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type
         next = mm_prefetch(next, ROWS * block_bytes(type));
         for (int r = 0; r < ROWS; r++)
             p[r] += block_bytes(type);
+        HD_UNROLL16
         for (int t = 0; t < n_tok; t++)
             acc[t] = step32(type, acc[t], &w, x[t] + b);
     }
+    HD_UNROLL16
     for (int t = 0; t < n_tok; t++)
         mm_store(c, r0, t0 + t, ROWS, acc[t]);
 }
@@ -273,6 +276,12 @@ HD_INLINE int32x4_t min_sums(hd_dtype type, const w256 *w, const hd_act_q8_256 *
     return sums4(s[0], s[1], s[2], s[3]);
 }
 
+// Codes in several pieces, sixteen scales: registers for up to four tokens.
+HD_INLINE bool is_crowded(hd_dtype type)
+{
+    return is_super(type) && type != HD_Q4_K && type != HD_IQ4_XS;
+}
+
 // Sub-block k times each token's.
 HD_INLINE void add_sub_block(hd_dtype type, int k, const w256 *w, const uint8_t *const p[ROWS],
                              const hd_act_q8_256 *const x[], int n_tok, int32x4_t isum[])
@@ -280,11 +289,14 @@ HD_INLINE void add_sub_block(hd_dtype type, int k, const w256 *w, const uint8_t 
     const bool wide = wide_sub_blocks(type);
     const int g = wide ? 2 * k : k;
     int8x16_t q[ROWS], r[ROWS];
+    // Loading what groups far apart share anew is cheaper than the compiler's spills would be.
+    if (is_crowded(type) && n_tok > 1) __asm__ volatile("" ::: "memory");
     int32x4_t scale = scale_of(w, k);
     for (int i = 0; i < ROWS; i++) {
         q[i] = codes256(type, p[i], g);
         if (wide) r[i] = codes256(type, p[i], g + 1);
     }
+    HD_UNROLL16
     for (int t = 0; t < n_tok; t++) {
         int8x16_t a = vld1q_s8(x[t]->q + 16 * g);
         int32x4_t dot = wide ? dots(q, a, r, vld1q_s8(x[t]->q + 16 * g + 16)) : dots(q, a, NULL, a);
@@ -308,6 +320,7 @@ HD_INLINE void tile256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype typ
     float32x4_t acc[MAX_TOK];
     for (int r = 0; r < ROWS; r++)
         p[r] = mm_row(c, r0 + r);
+    HD_UNROLL16
     for (int t = 0; t < n_tok; t++) {
         x[t] = (const hd_act_q8_256 *)(const void *)mm_tok(c, t0 + t);
         acc[t] = vdupq_n_f32(0);
@@ -318,60 +331,64 @@ HD_INLINE void tile256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype typ
         int32x4_t isum[MAX_TOK];
         next = mm_prefetch(next, ROWS * block_bytes(type));
         scales256(type, p, &w);
+        HD_UNROLL16
         for (int t = 0; t < n_tok; t++)
             isum[t] = vdupq_n_s32(0);
         HD_UNROLL16
         for (int k = 0; k < n_sub; k++)
             add_sub_block(type, k, &w, p, x, n_tok, isum);
+        HD_UNROLL16
         for (int t = 0; t < n_tok; t++)
             acc[t] = finish256(type, acc[t], isum[t], &w, x[t]++);
         for (int r = 0; r < ROWS; r++)
             p[r] += block_bytes(type);
     }
+    HD_UNROLL16
     for (int t = 0; t < n_tok; t++)
         mm_store(c, r0, t0 + t, ROWS, acc[t]);
 }
 
 // ---- the call ------------------------------------------------------------------------------
 
-HD_INLINE void tile(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type, bool super)
+HD_INLINE void tile(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type)
 {
-    if (super)
+    if (is_super(type))
         tile256(c, r0, t0, n_tok, type);
     else
         tile32(c, r0, t0, n_tok, type);
 }
 
-HD_INLINE void sweep(const mm_call *c, hd_dtype type, bool super)
+HD_INLINE void sweep(const mm_call *c, hd_dtype type)
 {
     for (int r = 0; r < c->n_rows; r += ROWS)
         for (int t = 0; t < c->n_tok;) {
             int n = mm_tokens(c->n_tok - t);
+            if (is_crowded(type) && n > 4) n = 4;
             if (n == 8)
-                tile(c, r, t, 8, type, super);
+                tile(c, r, t, 8, type);
             else if (n == 4)
-                tile(c, r, t, 4, type, super);
+                tile(c, r, t, 4, type);
             else if (n == 2)
-                tile(c, r, t, 2, type, super);
+                tile(c, r, t, 2, type);
             else
-                tile(c, r, t, 1, type, super);
+                tile(c, r, t, 1, type);
             t += n;
         }
 }
 
-MM(mm_q4_0, sweep(&c, HD_Q4_0, false))
-MM(mm_q4_1, sweep(&c, HD_Q4_1, false))
-MM(mm_q5_0, sweep(&c, HD_Q5_0, false))
-MM(mm_q5_1, sweep(&c, HD_Q5_1, false))
-MM(mm_q8_0, sweep(&c, HD_Q8_0, false))
-MM(mm_iq4_nl, sweep(&c, HD_IQ4_NL, false))
-MM(mm_mxfp4, sweep(&c, HD_MXFP4, false))
-MM(mm_q2_k, sweep(&c, HD_Q2_K, true))
-MM(mm_q3_k, sweep(&c, HD_Q3_K, true))
-MM(mm_q4_k, sweep(&c, HD_Q4_K, true))
-MM(mm_q5_k, sweep(&c, HD_Q5_K, true))
-MM(mm_q6_k, sweep(&c, HD_Q6_K, true))
-MM(mm_iq4_xs, sweep(&c, HD_IQ4_XS, true))
+MM(mm_q4_0, sweep(&c, HD_Q4_0))
+MM(mm_q4_1, sweep(&c, HD_Q4_1))
+MM(mm_q5_0, sweep(&c, HD_Q5_0))
+MM(mm_q5_1, sweep(&c, HD_Q5_1))
+MM(mm_q8_0, sweep(&c, HD_Q8_0))
+MM(mm_iq4_nl, sweep(&c, HD_IQ4_NL))
+MM(mm_mxfp4, sweep(&c, HD_MXFP4))
+MM(mm_q2_k, sweep(&c, HD_Q2_K))
+MM(mm_q3_k, sweep(&c, HD_Q3_K))
+MM(mm_q4_k, sweep(&c, HD_Q4_K))
+MM(mm_q5_k, sweep(&c, HD_Q5_K))
+MM(mm_q6_k, sweep(&c, HD_Q6_K))
+MM(mm_iq4_xs, sweep(&c, HD_IQ4_XS))
 
 void hd_fill_neon_dot(hd_cpu_fns *f)
 {

@@ -9,11 +9,9 @@
 
 #include <arm_neon.h>
 
-#ifdef __clang__
-#define HD_UNROLL16 _Pragma("unroll 16")
-#else
-#define HD_UNROLL16 _Pragma("GCC unroll 16")
-#endif
+// Before a loop over a part of a float tile: unless it is unrolled early, GCC stores accumulators
+// that are pairs of vectors at every step.
+#define HD_TILE HD_UNROLL4
 
 typedef float32x4_t vf4; // sums of four rows
 

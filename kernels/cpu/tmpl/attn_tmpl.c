@@ -182,6 +182,7 @@ HD_INLINE void tile_qk(const mm_call *c, int k0, int q0, int n_q, hd_dtype type)
     vf acc[QK_KEYS][QK_QUERIES];
     for (int r = 0; r < QK_KEYS; r++)
         k[r] = mm_row(c, k0 + r);
+    HD_TILE
     for (int t = 0; t < n_q; t++) {
         q[t] = (const float *)(const void *)mm_tok(c, q0 + t);
         for (int r = 0; r < QK_KEYS; r++)
@@ -195,6 +196,7 @@ HD_INLINE void tile_qk(const mm_call *c, int k0, int q0, int n_q, hd_dtype type)
             vf v[QK_KEYS];
             for (int r = 0; r < QK_KEYS; r++)
                 v[r] = scaled_at(type, k[r], i, scale[r]);
+            HD_TILE
             for (int t = 0; t < n_q; t++) {
                 vf a = f_load(q[t] + i);
                 for (int r = 0; r < QK_KEYS; r++)
@@ -202,6 +204,7 @@ HD_INLINE void tile_qk(const mm_call *c, int k0, int q0, int n_q, hd_dtype type)
             }
         }
     }
+    HD_TILE
     for (int t = 0; t < n_q; t++)
         mm_store(c, k0, q0 + t, QK_KEYS, f_sum4(acc[0][t], acc[1][t], acc[2][t], acc[3][t]));
 }

@@ -10,6 +10,14 @@
 
 #define HD_INLINE static inline __attribute__((always_inline, unused))
 
+#ifdef __clang__
+#define HD_UNROLL4  _Pragma("unroll 4")
+#define HD_UNROLL16 _Pragma("unroll 16")
+#else
+#define HD_UNROLL4  _Pragma("GCC unroll 4")
+#define HD_UNROLL16 _Pragma("GCC unroll 16")
+#endif
+
 // A tile is some rows by up to MAX_TOK tokens. A tile at the edge repeats its last row or token,
 // computes it again and drops the result: an output's arithmetic never depends on the tile.
 enum { MAX_TOK = 8 };

@@ -6,11 +6,7 @@
 
 #include <immintrin.h>
 
-#ifdef __clang__
-#define HD_UNROLL4 _Pragma("unroll 4")
-#else
-#define HD_UNROLL4 _Pragma("GCC unroll 4")
-#endif
+#define HD_TILE // before a loop over a part of a float tile
 
 typedef __m128 vf4; // sums of four rows
 
