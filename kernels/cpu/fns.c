@@ -26,6 +26,9 @@ static const cluster clusters[] = {
     {HD_CPU_AVX512, hd_fill_avx512},
     {HD_CPU_AVX512VNNI, hd_fill_avx512vnni},
 #endif
+#ifdef HADAL_ISA_ARM64
+    {HD_CPU_NEON, hd_fill_neon},
+#endif
     {0, NULL}, // keeps the table from being empty
 };
 

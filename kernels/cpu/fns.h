@@ -114,5 +114,6 @@ void hd_fill_ref(hd_cpu_fns *f);
 void hd_fill_avx2(hd_cpu_fns *f);
 void hd_fill_avx512(hd_cpu_fns *f);
 void hd_fill_avx512vnni(hd_cpu_fns *f);
+void hd_fill_neon(hd_cpu_fns *f);
 
 #endif

@@ -132,8 +132,12 @@ static void bench_conversions(bench *b, const hd_cpu_fns *f, hd_dtype t)
 
 int kern_bench(const char *only, uint64_t seed)
 {
+#ifdef __aarch64__
+    static const uint32_t levels[] = {HD_CPU_NEON};
+#else
     static const uint32_t levels[] = {HD_CPU_AVX2, HD_CPU_AVX2 | HD_CPU_AVX512,
                                       HD_CPU_AVX2 | HD_CPU_AVX512 | HD_CPU_AVX512VNNI};
+#endif
     static hd_cpu_fns f;
     bench b = {.w = hd_alloc_big(WEIGHT_BYTES),
                .act = hd_alloc_big(MAX_TOKENS * N_IN * sizeof(float)),

@@ -188,9 +188,14 @@ static bool parse(int argc, char **argv, options *o)
 
 int main(int argc, char **argv)
 {
+#ifdef __aarch64__
+    static const uint32_t levels[] = {0, HD_CPU_NEON};
+#else
     static const uint32_t levels[] = {0, HD_CPU_AVX2, HD_CPU_AVX2 | HD_CPU_AVX512,
                                       HD_CPU_AVX2 | HD_CPU_AVX512 | HD_CPU_AVX512VNNI};
-    static hd_cpu_fns table[4];
+#endif
+    enum { N_LEVELS = (int)(sizeof(levels) / sizeof(levels[0])) };
+    static hd_cpu_fns table[N_LEVELS];
     options o = {.seed = hd_rng_entropy()};
     if (!parse(argc, argv, &o)) {
         fprintf(stderr, "usage: checkkern [--seed N] [--bench] [--bench-moe] [part of a name]\n");
@@ -205,7 +210,7 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &sa, NULL);
     sigaction(SIGILL, &sa, NULL);
     uint32_t have = hd_cpu_detect();
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < N_LEVELS; i++) {
         if ((levels[i] & have) != levels[i]) {
             char name[64];
             printf("level %s: not on this machine\n", hd_cpu_names(levels[i], name, sizeof(name)));

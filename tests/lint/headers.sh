@@ -1,11 +1,11 @@
 #!/bin/sh
-# Compiles every header alone, as C11 and (public ones) as C++17. The templates of kernels/cpu/x86 are
-# not headers in that sense: each is included once, after the vocabulary it is written in.
+# Compiles every header alone, as C11 and (public ones) as C++17. Those of kernels/cpu/x86 and arm are
+# left out: they need the flags of their instruction set, some also a vocabulary included before them.
 # Usage: headers.sh ROOT
 set -eu
 cd "$1"
 n=0
-for h in $(find kernels models engine server -name '*.h' -not -path 'kernels/cpu/x86/*' | sort); do
+for h in $(find kernels models engine server -name '*.h' -not -path 'kernels/cpu/x86/*' -not -path 'kernels/cpu/arm/*' | sort); do
     isa=
     case $h in
     kernels/cpu/x86/*) [ "$(uname -m)" = x86_64 ] || continue ;;

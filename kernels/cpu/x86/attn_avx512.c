@@ -4,7 +4,7 @@
 
 enum { ACCS = 16 }; // accumulators of a tile
 
-#include "kernels/cpu/x86/attn_tmpl.c"
+#include "kernels/cpu/tmpl/attn_tmpl.c"
 
 void hd_fill_avx512_attn(hd_cpu_fns *f)
 {

@@ -27,11 +27,6 @@ HD_INLINE void put16_min(float *dst, __m128i codes, float d, float m)
     _mm256_storeu_ps(dst + 8, _mm256_add_ps(hi, min));
 }
 
-HD_INLINE float half_at(const uint8_t *p)
-{
-    return _cvtsh_ss(load_u16(p));
-}
-
 HD_INLINE __m128i low_nibbles(__m128i v)
 {
     return _mm_and_si128(v, _mm_set1_epi8(15));

@@ -4,7 +4,7 @@
 
 enum { TOKENS = 2 }; // with four rows, as many accumulators as registers allow
 
-#include "kernels/cpu/x86/dotf_tmpl.c"
+#include "kernels/cpu/tmpl/dotf_tmpl.c"
 
 void hd_fill_avx2_dotf(hd_cpu_fns *f)
 {

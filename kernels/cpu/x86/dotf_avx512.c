@@ -4,7 +4,7 @@
 
 enum { TOKENS = 4 }; // with four rows, as many accumulators as registers allow
 
-#include "kernels/cpu/x86/dotf_tmpl.c"
+#include "kernels/cpu/tmpl/dotf_tmpl.c"
 #include "kernels/cpu/x86/qk_avx512_tmpl.c"
 
 void hd_fill_avx512_dotf(hd_cpu_fns *f)

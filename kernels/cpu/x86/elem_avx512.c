@@ -4,7 +4,7 @@
 
 static void fill_rows(hd_cpu_fns *f); // the template's only entry
 
-#include "kernels/cpu/x86/elem_tmpl.c"
+#include "kernels/cpu/tmpl/elem_tmpl.c"
 
 void hd_fill_avx512_elem(hd_cpu_fns *f)
 {

@@ -1,6 +1,6 @@
-// Weighted sums of values, and scores of quantized keys: a template over a vocabulary (fvec_avx2.h,
-// fvec_avx512.h), included by attn_<level>.c after it defines ACCS, the accumulators a tile may
-// have. Scores of float keys are in dotf_tmpl.c.
+// Weighted sums of values, and scores of quantized keys: a template over a vocabulary
+// (x86/fvec_avx2.h, x86/fvec_avx512.h, arm/fvec_neon.h), included by attn_<level>.c after it
+// defines ACCS, the accumulators a tile may have. Scores of float keys are in dotf_tmpl.c.
 //
 // A tile of sums is up to four queries by some vectors of channels; its sums stay in registers
 // while all keys pass in ascending order, one fused multiply-add per key and channel. So an
@@ -28,8 +28,7 @@ HD_INLINE const uint8_t *codes_at(hd_dtype type, const uint8_t *row, int c)
 }
 HD_INLINE vf scale_at(hd_dtype type, const uint8_t *row, int c)
 {
-    if (type == HD_Q8_0)
-        return f_set(_cvtsh_ss(load_u16(row + (size_t)(c / HD_QK) * sizeof(hd_block_q8_0))));
+    if (type == HD_Q8_0) return f_set(half_at(row + (size_t)(c / HD_QK) * sizeof(hd_block_q8_0)));
     return f_set(load_f32(row + (size_t)(c / 128) * sizeof(hd_block_f8_b128)) * 256.0f);
 }
 
@@ -183,6 +182,7 @@ HD_INLINE void tile_qk(const mm_call *c, int k0, int q0, int n_q, hd_dtype type)
     vf acc[QK_KEYS][QK_QUERIES];
     for (int r = 0; r < QK_KEYS; r++)
         k[r] = mm_row(c, k0 + r);
+    HD_TILE
     for (int t = 0; t < n_q; t++) {
         q[t] = (const float *)(const void *)mm_tok(c, q0 + t);
         for (int r = 0; r < QK_KEYS; r++)
@@ -196,6 +196,7 @@ HD_INLINE void tile_qk(const mm_call *c, int k0, int q0, int n_q, hd_dtype type)
             vf v[QK_KEYS];
             for (int r = 0; r < QK_KEYS; r++)
                 v[r] = scaled_at(type, k[r], i, scale[r]);
+            HD_TILE
             for (int t = 0; t < n_q; t++) {
                 vf a = f_load(q[t] + i);
                 for (int r = 0; r < QK_KEYS; r++)
@@ -203,6 +204,7 @@ HD_INLINE void tile_qk(const mm_call *c, int k0, int q0, int n_q, hd_dtype type)
             }
         }
     }
+    HD_TILE
     for (int t = 0; t < n_q; t++)
         mm_store(c, k0, q0 + t, QK_KEYS, f_sum4(acc[0][t], acc[1][t], acc[2][t], acc[3][t]));
 }

@@ -1,5 +1,5 @@
-// Row-wise kernels: a template over a vocabulary (fvec_avx2.h, fvec_avx512.h), included by
-// elem_<level>.c.
+// Row-wise kernels: a template over a vocabulary (x86/fvec_avx2.h, x86/fvec_avx512.h,
+// arm/fvec_neon.h), included by elem_<level>.c.
 //
 // Element-wise results take the same operations in vectors and in the tail, so they do not depend
 // on an element's place. norm_mul, axpy, add_bias, scale and the rotations do not fuse: they equal

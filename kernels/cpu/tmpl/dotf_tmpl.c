@@ -1,6 +1,6 @@
-// Float weights or keys times float rows: a template over a vocabulary (fvec_avx2.h,
-// fvec_avx512.h). Included by dotf_<level>.c after it defines how many tokens share a tile's loads,
-// TOKENS.
+// Float weights or keys times float rows: a template over a vocabulary (x86/fvec_avx2.h,
+// x86/fvec_avx512.h, arm/fvec_neon.h). Included by dotf_<level>.c after it defines how many tokens
+// share a tile's loads, TOKENS.
 //
 // Per row and token one accumulator vector, fused multiply-adds in ascending order, the last step
 // padded with zeros; lanes are added at the end. Scores are the same product with keys as rows.
@@ -15,6 +15,7 @@ HD_INLINE void tile_float(const mm_call *c, int r0, int t0, int n_tok, hd_dtype 
     vf acc[ROWS][TOKENS];
     for (int r = 0; r < ROWS; r++)
         w[r] = mm_row(c, r0 + r);
+    HD_TILE
     for (int t = 0; t < n_tok; t++) {
         x[t] = (const float *)(const void *)mm_tok(c, t0 + t);
         for (int r = 0; r < ROWS; r++)
@@ -28,21 +29,26 @@ HD_INLINE void tile_float(const mm_call *c, int r0, int t0, int n_tok, hd_dtype 
             w[r] += step;
         }
         if (dense) next = mm_prefetch(next, ROWS * step);
+        HD_TILE
         for (int t = 0; t < n_tok; t++) {
             vf a = f_load(x[t] + i);
             for (int r = 0; r < ROWS; r++)
                 acc[r][t] = f_fmadd(v[r], a, acc[r][t]);
         }
     }
-    if ((left = c->n_in - i) > 0)
+    if ((left = c->n_in - i) > 0) {
+        HD_TILE
         for (int r = 0; r < ROWS; r++) {
             vf v = f_load_as_first(type, w[r], left);
+            HD_TILE
             for (int t = 0; t < n_tok; t++)
                 acc[r][t] = f_fmadd(v, f_load_first(x[t] + i, left), acc[r][t]);
         }
+    }
+    HD_TILE
     for (int t = 0; t < n_tok; t++) {
-        __m128 s = f_sum4(acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
-        if (type == HD_F8_E4M3) s = _mm_mul_ps(s, _mm_set1_ps(256.0f)); // see f_load_as
+        vf4 s = f_sum4(acc[0][t], acc[1][t], acc[2][t], acc[3][t]);
+        if (type == HD_F8_E4M3) s = f4_times(s, 256.0f); // see f_load_as
         mm_store(c, r0, t0 + t, ROWS, s);
     }
 }
@@ -67,6 +73,7 @@ HD_INLINE void add_f8_blocks(f8_tile *b, int n_tok, int i, bool plain)
             v[r] = f_mul(plain ? tiny_e4m3(b->w[r] + j)
                                : f_mul(f_load_as(HD_F8_E4M3, b->w[r] + j), f_set(256.0f)),
                          d[r]);
+        HD_TILE
         for (int t = 0; t < n_tok; t++) {
             vf a = f_load(b->x[t] + i + j);
             for (int r = 0; r < ROWS; r++)
@@ -81,6 +88,7 @@ HD_INLINE void tile_f8_b128(const mm_call *c, int r0, int t0, int n_tok)
     f8_tile b;
     for (int r = 0; r < ROWS; r++)
         w[r] = mm_row(c, r0 + r);
+    HD_TILE
     for (int t = 0; t < n_tok; t++) {
         b.x[t] = (const float *)(const void *)mm_tok(c, t0 + t);
         for (int r = 0; r < ROWS; r++)
@@ -100,6 +108,7 @@ HD_INLINE void tile_f8_b128(const mm_call *c, int r0, int t0, int n_tok)
         else
             add_f8_blocks(&b, n_tok, i, false);
     }
+    HD_TILE
     for (int t = 0; t < n_tok; t++)
         mm_store(c, r0, t0 + t, ROWS, f_sum4(b.acc[0][t], b.acc[1][t], b.acc[2][t], b.acc[3][t]));
 }
