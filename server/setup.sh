@@ -8,6 +8,7 @@ PACKAGES_BUILD="gcc libc6-dev cmake ninja-build pkg-config libopenblas-dev libmi
     libcjson-dev libpcre2-dev libutf8proc-dev libedit-dev"
 PACKAGES_MODEL="ca-certificates curl python3 python3-pip"
 PACKAGES_TEST="g++ clang libclang-rt-14-dev clang-format llvm python3 python3-venv curl procps"
+PACKAGES_ARM64="gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" # its kernels under emulation
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*"; }
 die() {

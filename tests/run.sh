@@ -11,6 +11,9 @@ preset=${1:-ci}
 [ $# -eq 0 ] || shift
 # shellcheck disable=SC2086
 need_packages $PACKAGES_BUILD $PACKAGES_MODEL $PACKAGES_TEST
+# Without these kern.arm64 is skipped, and says so.
+# shellcheck disable=SC2086
+[ "$preset" != ci ] || [ "$(uname -m)" != x86_64 ] || (need_packages $PACKAGES_ARM64) || true
 build_preset "$preset"
 
 # Tests with the real small model, and those with SDKs, are skipped, with a message, when these cannot
