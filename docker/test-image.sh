@@ -249,6 +249,7 @@ if [ -z "$qemu" ]; then
 fi
 pod logs $name >"$work/log" 2>&1
 grep -v 'msg=settings' "$work/log" | head -n 20
+[ "$arch" != arm64 ] || grep -q 'kernels=neon' "$work/log" || bad "the NEON kernels do not run"
 if [ "$target" = cuda ]; then # the plugin was found and loads; it has no device
     grep 'using the CPU' "$work/log" | grep 'level.*warn' | grep -q 'lib/hadal/libhadal_cuda.so: this build offers no device' ||
         bad "no warning says why the CPU is used"
