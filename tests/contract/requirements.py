@@ -93,7 +93,6 @@ UNTESTED = {
     161: "later: sessions are off; what they would keep is in the prefix cache anyway (SM-179)",
     164: BIDI, 165: BIDI, 166: BIDI, 167: BIDI,
     168: "later: bidirectional streaming is not implemented",
-    180: "open: the README says it; a text has no test",
 }
 LEVELS = {"M": "MUST", "S": "SHOULD", "O": "OPTIONAL"}
 

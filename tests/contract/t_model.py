@@ -94,7 +94,8 @@ def SM_101_times_in_headers(s):
 
 
 @test
-def SM_58_67_the_readme_says_it(s):
+def SM_58_67_180_the_readme_says_it(s):
     text = " ".join((kit.ROOT / "README.md").read_text().split())
     assert "ContainerStartupHealthCheckTimeoutInSeconds" in text and "not on Graviton" in text
+    assert "put what is always the same first, in prompts and in bodies" in text
     assert s.metric("hadal_load_seconds", phase="weights") >= 0 and "hadal_load_seconds" in text

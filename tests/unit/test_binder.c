@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 // ---- refusals ------------------------------------------------------------------------------
 
@@ -336,6 +337,33 @@ static void failure_frees_all(void)
     files_close(&f);
 }
 
+// A mapped file would end the process here.
+static void a_file_cut_while_it_is_read_is_an_error(void)
+{
+    files f = {0};
+    counting c;
+    hd_err err = {0};
+    hd_weight *w[MANY] = {0};
+    uint64_t bytes;
+    files_access = HD_FILE_READ;
+    add_many(&f);
+    const char *path = hd_test_path(hd_test_tmpdir(), "model.safetensors");
+    uint64_t size;
+    EXPECT_INT(hd_path_stat(path, &size), HD_PATH_FILE);
+    EXPECT_INT(truncate(path, (off_t)size - 1), 0);
+    counting_open(&c);
+    hd_binder *b = binder(f.src, &c.base, &keep);
+    bind_many(b, w);
+    EXPECT_INT(hd_binder_finish(b, &bytes, &err), HD_E_CORRUPT);
+    EXPECT_CONTAINS(err.msg, "tensor ");
+    EXPECT_CONTAINS(err.msg, "model.safetensors: found the end of the file at byte ");
+    for (int i = 0; i < MANY; i++)
+        EXPECT(w[i] == NULL);
+    hd_binder_close(b);
+    counting_close(&c);
+    files_close(&f);
+}
+
 static void cancels(void)
 {
     files f = {0};
@@ -524,6 +552,7 @@ HD_TEST_MAIN("binder", {"names_what_is_wrong", names_what_is_wrong},
              {"packs_in_parallel", packs_in_parallel}, {"failure_frees_all", failure_frees_all},
              {"cancels", cancels}, {"lists_unused", lists_unused}, {"opens_models", opens_models},
              {"survives_lack_of_memory", survives_lack_of_memory},
+             {"a_file_cut_while_it_is_read_is_an_error", a_file_cut_while_it_is_read_is_an_error},
              {"binds_all_kinds_from_read_files", binds_all_kinds_from_read_files},
              {"reads_vectors_from_read_files", reads_vectors_from_read_files},
              {"packs_in_parallel_from_read_files", packs_in_parallel_from_read_files},
