@@ -21,40 +21,10 @@ typedef struct w256 {
 
 // ---- what differs by type ------------------------------------------------------------------
 
-HD_INLINE size_t bytes256(hd_dtype type)
-{
-    switch (type) {
-    case HD_Q2_K:
-        return sizeof(hd_block_q2_k);
-    case HD_Q3_K:
-        return sizeof(hd_block_q3_k);
-    case HD_Q4_K:
-        return sizeof(hd_block_q4_k);
-    case HD_Q5_K:
-        return sizeof(hd_block_q5_k);
-    case HD_Q6_K:
-        return sizeof(hd_block_q6_k);
-    default:
-        return sizeof(hd_block_iq4_xs);
-    }
-}
-
-// min holds minima.
-HD_INLINE bool has_min256(hd_dtype type)
-{
-    return type == HD_Q2_K || type == HD_Q4_K || type == HD_Q5_K;
-}
-
 // min holds offset corrections.
 HD_INLINE bool has_offset256(hd_dtype type)
 {
     return type == HD_Q6_K || type == HD_Q3_K || (type == HD_IQ4_XS && iq4_raised);
-}
-
-// Eight sub-blocks of 32 elements rather than sixteen of 16.
-HD_INLINE bool wide_sub_blocks(hd_dtype type)
-{
-    return type == HD_Q4_K || type == HD_Q5_K || type == HD_IQ4_XS;
 }
 
 // ---- scales --------------------------------------------------------------------------------

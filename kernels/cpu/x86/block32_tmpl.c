@@ -8,31 +8,6 @@ typedef struct q32 { // codes of elements 0..15 and 16..31
 
 // ---- what differs by type ------------------------------------------------------------------
 
-HD_INLINE size_t bytes32(hd_dtype type)
-{
-    switch (type) {
-    case HD_Q4_0:
-        return sizeof(hd_block_q4_0);
-    case HD_Q4_1:
-        return sizeof(hd_block_q4_1);
-    case HD_Q5_0:
-        return sizeof(hd_block_q5_0);
-    case HD_Q5_1:
-        return sizeof(hd_block_q5_1);
-    case HD_Q8_0:
-        return sizeof(hd_block_q8_0);
-    case HD_IQ4_NL:
-        return sizeof(hd_block_iq4_nl);
-    default:
-        return sizeof(hd_block_mxfp4);
-    }
-}
-
-HD_INLINE bool has_min32(hd_dtype type)
-{
-    return type == HD_Q4_1 || type == HD_Q5_1;
-}
-
 HD_INLINE bool is_signed32(hd_dtype type)
 {
     return type == HD_Q8_0 || type == HD_IQ4_NL;

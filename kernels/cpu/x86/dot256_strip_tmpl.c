@@ -15,7 +15,7 @@ typedef struct panel256 {
 HD_INLINE vf add_block256(hd_dtype type, vf acc, vi isum, vi imin, vf d, vf dmin, float act_d)
 {
     vf t = f_mul(f_int(isum), d);
-    if (has_min256(type)) t = f_fnmadd(f_int(imin), dmin, t);
+    if (has_min(type)) t = f_fnmadd(f_int(imin), dmin, t);
     return f_fmadd(t, f_set(act_d), acc);
 }
 
@@ -39,7 +39,7 @@ HD_INLINE void multiply_few(hd_dtype type, strip *s, int k, size_t at,
     HD_UNROLL4
     for (int step = 0; step < 4; step++) {
         codes64 q = codes256(type, p, step);
-        s->next = mm_prefetch(s->next, LANES * bytes256(type) / 4);
+        s->next = mm_prefetch(s->next, LANES * block_bytes(type) / 4);
         if (wide_sub_blocks(type))
             step_wide(type, step, &w, &q, x, n_tok, isum);
         else
@@ -47,10 +47,10 @@ HD_INLINE void multiply_few(hd_dtype type, strip *s, int k, size_t at,
     }
     for (int t = 0; t < n_tok; t++) {
         f->isum[t][k] = isum[t];
-        if (has_min256(type)) f->imin[t][k] = min_sums(&w, x[t]);
+        if (has_min(type)) f->imin[t][k] = min_sums(&w, x[t]);
     }
     f->d[k] = w.d;
-    if (has_min256(type)) f->dmin[k] = w.dmin;
+    if (has_min(type)) f->dmin[k] = w.dmin;
 }
 
 HD_INLINE void few256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type)
@@ -66,10 +66,10 @@ HD_INLINE void few256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type
     for (int b = 0; b < c->n_in / HD_QK_K; b++) {
         few256s f;
         for (int k = 0; k < VECTORS; k++)
-            multiply_few(type, &s, k, (size_t)b * bytes256(type), x, n_tok, &f);
-        vf d = spread_by_rows(f.d), dmin = has_min256(type) ? spread_by_rows(f.dmin) : f_zero();
+            multiply_few(type, &s, k, (size_t)b * block_bytes(type), x, n_tok, &f);
+        vf d = spread_by_rows(f.d), dmin = has_min(type) ? spread_by_rows(f.dmin) : f_zero();
         for (int t = 0; t < n_tok; t++) {
-            vi imin = has_min256(type) ? sums_by_rows(f.imin[t]) : v_zero();
+            vi imin = has_min(type) ? sums_by_rows(f.imin[t]) : v_zero();
             acc[t] = add_block256(type, acc[t], sums_by_rows(f.isum[t]), imin, d, dmin, x[t]->d);
             x[t]++;
         }
@@ -107,7 +107,7 @@ HD_INLINE void fill_panel256(panel256 *p, const strip *s, size_t at, hd_dtype ty
         strip_rows(s, k, at, row[k]);
         scales256(type, row[k], &w[k]);
         d[k] = w[k].d;
-        dmin[k] = has_min256(type) ? w[k].dmin : f_zero();
+        dmin[k] = has_min(type) ? w[k].dmin : f_zero();
     }
     f_store(p->d, spread_by_rows(d));
     f_store(p->dmin, spread_by_rows(dmin));
@@ -161,7 +161,7 @@ HD_INLINE void tile256_panel(const panel256 *p, const hd_act_q8_256 *const x[], 
     }
     vf d = f_load(p->d), dmin = f_load(p->dmin);
     for (int t = 0; t < n_tok; t++) {
-        vi imin = has_min256(type) ? panel_min_sums(p, x[t]) : v_zero();
+        vi imin = has_min(type) ? panel_min_sums(p, x[t]) : v_zero();
         f_store(out[t], add_block256(type, f_load(out[t]), isum[t], imin, d, dmin, x[t]->d));
     }
 }
@@ -174,8 +174,8 @@ HD_INLINE void many256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype typ
     strip_open(&s, c, r0);
     memset(acc.of, 0, sizeof(acc.of[0]) * (size_t)(n_tok + MAX_TOK));
     for (int b = 0; b < c->n_in / HD_QK_K; b++) {
-        fill_panel256(&p, &s, (size_t)b * bytes256(type), type);
-        s.next = mm_prefetch(s.next, STRIP * bytes256(type));
+        fill_panel256(&p, &s, (size_t)b * block_bytes(type), type);
+        s.next = mm_prefetch(s.next, STRIP * block_bytes(type));
         for (int t = 0, some; t < n_tok; t += some) {
             const hd_act_q8_256 *x[MAX_TOK];
             some = mm_tokens(n_tok - t);

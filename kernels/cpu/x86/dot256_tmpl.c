@@ -6,7 +6,7 @@
 HD_INLINE vf finish256(hd_dtype type, vf acc, vi isum, const w256 *w, const hd_act_q8_256 *a)
 {
     vf t = f_mul(f_int(isum), w->d);
-    if (has_min256(type)) t = f_fnmadd(f_int(min_sums(w, a)), w->dmin, t);
+    if (has_min(type)) t = f_fnmadd(f_int(min_sums(w, a)), w->dmin, t);
     return f_fmadd(t, f_set(a->d), acc);
 }
 
@@ -30,7 +30,7 @@ HD_INLINE void tile256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype typ
         HD_UNROLL4
         for (int step = 0; step < 4; step++) {
             codes64 q = codes256(type, p, step);
-            next = mm_prefetch(next, LANES * bytes256(type) / 4);
+            next = mm_prefetch(next, LANES * block_bytes(type) / 4);
             if (wide_sub_blocks(type))
                 step_wide(type, step, &w, &q, x, n_tok, isum);
             else
@@ -39,7 +39,7 @@ HD_INLINE void tile256(const mm_call *c, int r0, int t0, int n_tok, hd_dtype typ
         for (int t = 0; t < n_tok; t++)
             acc[t] = finish256(type, acc[t], isum[t], &w, x[t]++);
         for (int r = 0; r < LANES; r++)
-            p[r] += bytes256(type);
+            p[r] += block_bytes(type);
     }
     for (int t = 0; t < n_tok; t++)
         f_store_sums(c, r0, t0 + t, acc[t]);

@@ -39,7 +39,7 @@ HD_INLINE void load_scales32(hd_dtype type, const strip *s, size_t at, codes32s 
     if (type != HD_MXFP4) {
         vi head = heads32(s, at);
         c->d = low_halves(head);
-        c->m = has_min32(type) ? low_halves(_mm512_srli_epi32(head, 16)) : f_zero();
+        c->m = has_min(type) ? low_halves(_mm512_srli_epi32(head, 16)) : f_zero();
         return;
     }
     for (int k = 0; k < VECTORS; k++) {
@@ -79,7 +79,7 @@ HD_INLINE vi take_offset(hd_dtype type, vi start, const int32_t *sum)
 HD_INLINE vf add_block32(hd_dtype type, vf acc, vi isum, vf d, vf m, float act_d, float act_sum)
 {
     acc = f_fmadd(f_mul(f_int(isum), d), f_set(act_d), acc);
-    return has_min32(type) ? f_fmadd(m, f_set(act_sum), acc) : acc;
+    return has_min(type) ? f_fmadd(m, f_set(act_sum), acc) : acc;
 }
 
 // ---- few tokens ----------------------------------------------------------------------------
@@ -95,8 +95,8 @@ HD_INLINE void few32(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type)
         acc[t] = f_zero();
     }
     for (int b = 0; b < c->n_in / HD_QK; b++) {
-        codes32s w = load_codes32(type, &s, (size_t)b * bytes32(type));
-        s.next = mm_prefetch(s.next, STRIP * bytes32(type));
+        codes32s w = load_codes32(type, &s, (size_t)b * block_bytes(type));
+        s.next = mm_prefetch(s.next, STRIP * block_bytes(type));
         for (int t = 0; t < n_tok; t++, x[t - 1]++) {
             vi lo = v_lane(load128(x[t]->q)), hi = v_lane(load128(x[t]->q + 16)), sum[VECTORS];
             for (int k = 0; k < VECTORS; k++)
@@ -114,7 +114,7 @@ HD_INLINE void few32(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type)
 HD_INLINE void fill_panel32(panel32 *p, const strip *s, int first, int n, hd_dtype type)
 {
     for (int b = 0; b < n; b++) {
-        codes32s w = load_codes32(type, s, (size_t)(first + b) * bytes32(type));
+        codes32s w = load_codes32(type, s, (size_t)(first + b) * block_bytes(type));
         vi line[8];
         v_by_rows(w.lo, line);
         v_by_rows(w.hi, line + 4);
@@ -159,7 +159,7 @@ HD_INLINE void chunk32(const panel32 *p, const mm_call *c, int t0, int n_tok, in
         some = mm_tokens(n_tok - t);
         for (int i = 0; i < some; i++) {
             x[i] = (const hd_act_q8_32 *)(const void *)mm_tok(c, t0 + t + i) + first;
-            for (int b = 0; has_min32(type) && b < n; b++)
+            for (int b = 0; has_min(type) && b < n; b++)
                 sum[i][b] = x[i][b].d * (float)x[i][b].sum;
         }
         if (some == 8)
@@ -183,7 +183,7 @@ HD_INLINE void many32(const mm_call *c, int r0, int t0, int n_tok, hd_dtype type
     for (int b = 0, n; b < c->n_in / HD_QK; b += n) {
         n = c->n_in / HD_QK - b < CHUNK32 ? c->n_in / HD_QK - b : CHUNK32;
         fill_panel32(&p, &s, b, n, type);
-        s.next = mm_prefetch(s.next, (size_t)n * STRIP * bytes32(type));
+        s.next = mm_prefetch(s.next, (size_t)n * STRIP * block_bytes(type));
         chunk32(&p, c, t0, n_tok, b, n, &acc, type);
     }
     group_store(c, r0, t0, n_tok, &acc);

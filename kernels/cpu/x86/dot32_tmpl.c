@@ -29,7 +29,7 @@ HD_INLINE w32 load_w32(hd_dtype type, const uint8_t *const p[LANES])
     w32 w;
     codes32(type, p, &w.q);
     w.d = type == HD_MXFP4 ? f_e8m0_half(p) : f_half(p, 0);
-    w.m = has_min32(type) ? f_mul(f_half(p, 2), f_set(0.25f)) : f_zero();
+    w.m = has_min(type) ? f_mul(f_half(p, 2), f_set(0.25f)) : f_zero();
     return w;
 }
 
@@ -42,7 +42,7 @@ HD_INLINE x32 load_x32(hd_dtype type, const hd_act_q8_32 *a)
              .sum = f_zero()};
     if (quarter32(type))
         x.start = v_sub32(v_zero(), v_mul32(v_set32(a->sum), v_set32(quarter32(type))));
-    if (has_min32(type)) x.sum = f_int(v_set32(a->sum));
+    if (has_min(type)) x.sum = f_int(v_set32(a->sum));
     return x;
 }
 
@@ -51,7 +51,7 @@ HD_INLINE vf step32(hd_dtype type, vf acc, const w32 *w, const x32 *x)
     vi isum = is_signed32(type) ? signed_dot32(x->start, w->q.lo, x->lo, w->q.hi, x->hi)
                                 : dot32(x->start, w->q.lo, x->lo, w->q.hi, x->hi);
     vf t = f_int(isum);
-    t = has_min32(type) ? f_fmadd(t, w->d, f_mul(w->m, x->sum)) : f_mul(t, w->d);
+    t = has_min(type) ? f_fmadd(t, w->d, f_mul(w->m, x->sum)) : f_mul(t, w->d);
     return f_fmadd(t, x->d, acc);
 }
 
@@ -72,9 +72,9 @@ HD_INLINE void tile32(const mm_call *c, int r0, int t0, int n_vecs, int n_tok, h
         for (int k = 0; k < n_vecs; k++) {
             w[k] = load_w32(type, p[k]);
             for (int r = 0; r < LANES; r++)
-                p[k][r] += bytes32(type);
+                p[k][r] += block_bytes(type);
         }
-        next = mm_prefetch(next, (size_t)(n_vecs * LANES) * bytes32(type));
+        next = mm_prefetch(next, (size_t)(n_vecs * LANES) * block_bytes(type));
         for (int t = 0; t < n_tok; t++) {
             x32 y = load_x32(type, x[t]++);
             for (int k = 0; k < n_vecs; k++)

@@ -2,7 +2,7 @@
 #ifndef HADAL_KERNELS_CPU_X86_MM_H
 #define HADAL_KERNELS_CPU_X86_MM_H
 
-#include "kernels/cpu/tmpl/mm.h"
+#include "kernels/cpu/tmpl/blocks.h"
 
 #include <immintrin.h>
 
