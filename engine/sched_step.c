@@ -333,7 +333,7 @@ static void measure(hd_sched *s, int64_t began_ns)
         const hd_seq *q = s->run[i];
         *(s->view[i].decoding ? &rows : &prompt) += q->take;
     }
-    hd_pace_measured(&s->pace, rows, prompt, (double)(hd_now_ns(&s->l->cfg.clock) - began_ns));
+    hd_pace_measured(&s->pace, rows, prompt, (double)(hd_mono_ns() - began_ns));
 }
 
 bool hd_sched_step(hd_sched *s)
@@ -342,7 +342,7 @@ bool hd_sched_step(hd_sched *s)
     if (s->n_run == 0) return false;
     const uint64_t allocs = hd_mem_thread_allocs();
     if (!plan(s)) return !ask_for_room(s);
-    const int64_t began_ns = hd_now_ns(&s->l->cfg.clock);
+    const int64_t began_ns = hd_mono_ns();
     const int32_t k = stage(s);
     hd_status st = hd_stepper_run(s->l->step, k, &err);
     if (st == HD_OK)
